@@ -1,0 +1,350 @@
+"""The plugin author's one import: what a backbone, a teacher, a method, a data set and a launcher are.
+
+Shape legend, used as a suffix of tensor names everywhere: B videos of a batch, V clips of a video, N = B*V
+clips, C channels, T frames, H height, W width, K classes, D features, E dimensions of an embedding.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+from kdbench.errors import DataError, KdbenchError, PluginError
+from kdbench.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from kdbench.models import Network
+
+__all__ = [
+    "Backbone",
+    "Batch",
+    "DataError",
+    "Download",
+    "KdbenchError",
+    "Launcher",
+    "Method",
+    "NetworkSpec",
+    "Outputs",
+    "PluginError",
+    "Progress",
+    "Split",
+    "Task",
+    "Teacher",
+    "TeacherCard",
+    "TeacherContext",
+    "TeacherNetwork",
+    "Video",
+    "VideoDataset",
+    "hookimpl",
+]
+
+
+class Plugin:
+    """What every plugin class has: a name, a source and a frozen dataclass of options.
+
+    `name` is what the command line and a board call it; `source` says where it comes from (paper, equation,
+    repository). `Options` is a frozen dataclass whose fields are typed and have defaults.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str] = ""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        """No options."""
+
+
+# --- backbones ---------------------------------------------------------------------------------------------
+
+
+class Backbone(Plugin, ABC):
+    """One video network.
+
+    `taps` maps canonical names of feature maps (stage1 ... stage4) to the paths of the submodules that make
+    them; they are read by forward hooks, and only when a method asks, so any nn.Module serves.
+    """
+
+    taps: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = options if options is not None else self.Options()
+
+    @abstractmethod
+    def build(self, width: float) -> nn.Module:
+        """A freshly initialised module from (B, C, T, H, W) to (B, D), its channels multiplied by `width`."""
+
+
+# --- what a method sees ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch. Teacher and student are given the same tensor.
+
+    `clips_BVCTHW` is augmented and normalised; its clip 0 is the one that carries the action label. With
+    tuples V is 3 and clip 1 was transformed by the pretext label; without, V is 1 and `pretext_B` is None.
+    `index_B` is each video's position in the run's training list of `Task.num_videos`.
+    """
+
+    clips_BVCTHW: Tensor
+    labels_B: Tensor
+    index_B: Tensor
+    pretext_B: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network made of the clips of a batch; logits are fp32.
+
+    Without a suffix V a field belongs to clip 0. `taps` holds the feature maps (B, C, T, H, W) of clip 0
+    that were asked for. `pretext_BK` and `embedding_BVE` are None where the network saw clip 0 alone, as a
+    teacher does unless the method declares `teacher_views = "tuple"`.
+    """
+
+    logits_BK: Tensor
+    pooled_BD: Tensor
+    pooled_BVD: Tensor
+    taps: Mapping[str, Tensor] = field(default_factory=dict)
+    pretext_BK: Tensor | None = None
+    embedding_BVE: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What a method may know of a network before training: names, sizes and tap shapes (C, T, H, W).
+
+    `classifier` is the linear action head itself (frozen in a teacher), for methods that borrow it.
+    """
+
+    backbone: str
+    features: int
+    classes: int
+    taps: Mapping[str, tuple[int, int, int, int]]
+    classifier: nn.Module
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may know of the data: K classes, n training videos, the class of each, and the schedule."""
+
+    num_classes: int
+    num_videos: int
+    class_of_video: Sequence[int]
+    batch: int
+    epochs: int
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `epoch` and `step` count from 0; `seed` is the method's own random stream."""
+
+    epoch: int
+    step: int
+    epochs: int
+    steps_per_epoch: int
+    seed: int
+
+    @property
+    def global_step(self) -> int:
+        """Optimiser steps taken before this one."""
+        return self.epoch * self.steps_per_epoch + self.step
+
+    @property
+    def fraction(self) -> float:
+        """Share of the training that is behind, in [0, 1)."""
+        return self.global_step / (self.epochs * self.steps_per_epoch)
+
+
+class Method(Plugin, nn.Module):
+    """What a run adds to the board's objective: named loss terms, and nothing else.
+
+    A method is an nn.Module: connectors made in `build` are trained with the student, saved, counted and
+    timed without another word. The harness owns the data order, the augmentation, the optimiser, the
+    schedule, the evaluation and the freezing of the teacher.
+
+    `teachers` is the number of teachers it needs (0 or 1). `student_taps` and `teacher_taps` name the
+    feature maps it wants. `needs_tuple` asks the loader for whole tuples even where the board's objective
+    does not. `teacher_views` is "action" (clip 0) or "tuple". `base_weights` replaces weights of the
+    board's own terms ({"action": 0.0}); the row on a board says so.
+    """
+
+    teachers: ClassVar[int] = 0
+    student_taps: ClassVar[tuple[str, ...]] = ()
+    teacher_taps: ClassVar[tuple[str, ...]] = ()
+    needs_tuple: ClassVar[bool] = False
+    teacher_views: ClassVar[str] = "action"
+    base_weights: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self, options: Any = None) -> None:
+        super().__init__()
+        self.options = options if options is not None else self.Options()
+
+    def build(self, student: NetworkSpec, teacher: NetworkSpec | None, task: Task) -> None:
+        """Make connectors and buffers. Called once, on the CPU, under the method's own random stream."""
+
+    def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
+        """The terms to add, by name, each a weighted scalar on the device. Must not wait for the device."""
+        return {}
+
+    def after_step(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> None:
+        """Update banks, queues or averages after the optimiser's step; runs without gradients."""
+
+    def export(self, student: Network) -> nn.Module:
+        """The network to be evaluated: clips (B, C, T, H, W) to action logits (B, K)."""
+        return student
+
+
+# --- teachers ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TeacherCard:
+    """What a teacher is and what it has seen. `training_videos` are data-set-qualified ids, for the leak check.
+
+    A card whose training list is None was not declared by whoever made the weights: the run is refused
+    unless the user trusts it explicitly, and is then never ranked.
+    """
+
+    backbone: str
+    weights_sha256: str
+    dataset: str | None = None
+    split: int | None = None
+    fraction: float | None = None
+    training_videos: tuple[str, ...] | None = None
+    training_list_sha256: str | None = None
+    top1: float | None = None
+    train_s: float | None = None
+    epochs: int | None = None
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class TeacherNetwork:
+    """A trained network and its card. The harness freezes it."""
+
+    network: Network
+    card: TeacherCard
+
+
+class TeacherContext(ABC):
+    """What the harness offers a teacher plugin: the run that needs it, and networks of the board's shape."""
+
+    fraction: float
+
+    @abstractmethod
+    def network(self, backbone: str) -> Network:
+        """An untrained network of a backbone, with the heads, width and classes of the run's board."""
+
+    @abstractmethod
+    def trained(self, backbone: str, fraction: float) -> TeacherNetwork:
+        """The board's own baseline run of a backbone, trained first if it is missing."""
+
+    @abstractmethod
+    def teacher_fraction(self) -> float:
+        """Share of the training videos the board lets a teacher see."""
+
+
+class Teacher(Plugin, ABC):
+    """A way of obtaining a teacher. `r3d` or `KIND:ARGUMENT` on the command line; ARGUMENT is handed to `load`."""
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = options if options is not None else self.Options()
+
+    @abstractmethod
+    def load(self, argument: str, context: TeacherContext) -> TeacherNetwork:
+        """Obtain the network named by `argument`, and declare what it has seen."""
+
+
+# --- data sets ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video: an id that is unique in its data set ("Biking/v_Biking_g05_c02"), its class and its group.
+
+    `paths` are the places, relative to the data set's folder, where the file may lie; the first is official.
+    Videos of one group (one source recording, one actor) never stand on both sides of a split.
+    """
+
+    id: str
+    label: int
+    group: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The ids of the training and of the test videos, in the official order."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to fetch: address, name to store it under, size in bytes and SHA-256 where known."""
+
+    url: str
+    filename: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+class VideoDataset(Plugin, ABC):
+    """A data set: its classes, its videos, its splits, and where its files come from.
+
+    `root` is the folder that holds the videos; it need not exist before `provide` or `prepare` is called.
+    """
+
+    downloads: ClassVar[tuple[Download, ...]] = ()
+    how_to_get: ClassVar[str] = ""
+    embedded: ClassVar[bool] = False
+
+    def __init__(self, root: Path, options: Any = None) -> None:
+        self.root = root
+        self.options = options if options is not None else self.Options()
+
+    @property
+    @abstractmethod
+    def classes(self) -> tuple[str, ...]:
+        """The class names; a label is a position in this tuple."""
+
+    @property
+    @abstractmethod
+    def videos(self) -> tuple[Video, ...]:
+        """All videos that any split uses, in the order of their ids."""
+
+    @abstractmethod
+    def split(self, number: int) -> Split:
+        """An official split, counted from 1. Raises DataError for a number that does not exist."""
+
+    def identity(self) -> str:
+        """What tells two data sets of this name and these options apart (a folder's listing); else empty."""
+        return ""
+
+    def provide(self, say: Callable[[str], None]) -> None:
+        """Create the video files under `root`, where the data set can draw them itself (`embedded`)."""
+        raise DataError(self.root, f"no videos of '{self.name}' here; {self.how_to_get}")
+
+
+# --- launchers ---------------------------------------------------------------------------------------------
+
+
+class Launcher(Plugin, ABC):
+    """A way of running the cells of a sweep, each as one `kdbench run` command."""
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = options if options is not None else self.Options()
+
+    @abstractmethod
+    def launch(self, commands: Iterable[Sequence[str]], say: Callable[[str], None]) -> int:
+        """Run every command (arguments after `kdbench`); one that fails does not stop the rest.
+
+        Returns how many failed.
+        """

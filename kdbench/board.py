@@ -1,0 +1,352 @@
+"""A board: everything that must be equal for two runs to be comparable, read from `board.toml`.
+
+Every section is frozen. An unknown key is an error that lists the known ones; a value that makes no sense
+is an error that names file, key and reason. `Board.digest` is a hash of the pins, so a changed pin makes
+older records stale; what only widens a board (its matrix, its titles) is no pin.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import msgspec
+
+from kdbench.errors import BoardError
+
+DEFAULT_BOARD = "camarena2024"
+BOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One table of `board.toml`."""
+
+
+class About(Section, frozen=True, kw_only=True):
+    """What the board is called and what it is for. Titles are no pins."""
+
+    name: str
+    version: str
+    title: str
+    summary: str
+
+
+class Data(Section, frozen=True, kw_only=True):
+    """The data set that students learn from, and its official split."""
+
+    dataset: str
+    split: int = 1
+    options: dict[str, Any] = {}
+
+
+class Subset(Section, frozen=True, kw_only=True):
+    """How the training videos of a fraction are chosen: per class floor(f*n + 0.5), at least one, nested."""
+
+    seed: int = 0
+    rule: Literal["per-class-half-up"] = "per-class-half-up"
+
+
+class Frames(Section, frozen=True, kw_only=True):
+    """Geometry and colour of a frame: stored height x width in pixels, square crop, RGB mean and deviation."""
+
+    height: int
+    width: int
+    crop: int
+    filter: Literal["bilinear", "area", "bicubic"] = "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    modality: Literal["res", "rgb"] = "res"
+
+
+class Clip(Section, frozen=True, kw_only=True):
+    """Frames of a clip, frames skipped between the clips of a tuple, clips of a tuple, remote distance."""
+
+    length: int
+    interval: int
+    per_tuple: int = 3
+    remote_distance: int = 16
+    short: Literal["loop"] = "loop"
+    segments: tuple[int, int, int, int]
+
+
+class Augment(Section, frozen=True, kw_only=True):
+    """Probabilities and strengths; every parameter is drawn once for each clip."""
+
+    flip: float = 0.5
+    jitter: float = 0.8
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.1
+    grey: float = 0.2
+    blur: float = 0.5
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    blur_kernel: int = 11
+
+
+class Objective(Section, frozen=True, kw_only=True):
+    """Weights of the terms that every run of the board optimises (paper, Eq. 5), and the memory banks."""
+
+    kind: Literal["joint", "ssl", "supervised"]
+    action: float = 1.0
+    pretext: float = 1.0
+    contrast: float = 0.5
+    negatives: int = 1024
+    temperature: float = 0.07
+    bank_momentum: float = 0.5
+    projection: int = 128
+
+
+class Optim(Section, frozen=True, kw_only=True):
+    """SGD. `milestones` are fractions of the epochs after which the learning rate is multiplied by `gamma`."""
+
+    lr: float
+    momentum: float
+    weight_decay: float
+    batch: int
+    epochs: int
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+
+
+class Precision(Section, frozen=True, kw_only=True):
+    """Arithmetic of forward and backward on each kind of device; weights and losses are always fp32."""
+
+    cuda: Literal["fp32", "tf32", "bf16"] = "bf16"
+    cpu: Literal["fp32", "bf16"] = "fp32"
+
+
+class Evaluation(Section, frozen=True, kw_only=True):
+    """Test views, the stages (fractions of the epochs) and the accuracies whose first epoch is reported."""
+
+    views: int = 10
+    stages: tuple[float, float, float] = (0.25, 0.75, 1.0)
+    milestones: tuple[float, ...] = ()
+    baseline_milestones: tuple[float, ...] = (0.9, 1.0)
+    smoothing: int = 1
+
+
+class Transfer(Section, frozen=True, kw_only=True):
+    """Fine-tuning of the finished student on a second data set."""
+
+    dataset: str
+    split: int = 1
+    options: dict[str, Any] = {}
+    mode: Literal["full", "linear-probe"] = "full"
+    lr: float
+    momentum: float
+    weight_decay: float
+    batch: int
+    epochs: int
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    flip: float = 0.5
+
+
+class Teachers(Section, frozen=True, kw_only=True):
+    """How a teacher that is given by the bare name of a backbone comes to be."""
+
+    kind: str
+    fraction: Literal["full", "same"] = "full"
+    seed: int = 0
+
+
+class Networks(Section, frozen=True, kw_only=True):
+    """What all networks of the board share: the width factor of their channels."""
+
+    width: float = 1.0
+
+
+class Methods(Section, frozen=True, kw_only=True):
+    """The method of a run without a teacher (every gain is measured against it) and of one with a teacher."""
+
+    baseline: str
+    taught: str
+
+
+class Matrix(Section, frozen=True, kw_only=True):
+    """The cells that `kdbench sweep` fills. Widening it makes no record stale."""
+
+    students: tuple[str, ...]
+    teachers: tuple[str, ...]
+    fractions: tuple[float, ...]
+    seeds: tuple[int, ...]
+
+
+class Board(Section, frozen=True, kw_only=True, dict=True):
+    """A whole `board.toml`."""
+
+    board: About
+    data: Data
+    subset: Subset
+    frames: Frames
+    clip: Clip
+    augment: Augment
+    objective: Objective
+    optim: Optim
+    precision: Precision
+    evaluation: Evaluation
+    networks: Networks
+    teachers: Teachers
+    methods: Methods
+    matrix: Matrix
+    transfer: Transfer | None = None
+    why: dict[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """The board's name, as on the command line."""
+        return self.board.name
+
+    @cached_property
+    def pins(self) -> dict[str, Any]:
+        """Every value that two comparable runs share, by dotted key, in order of the key."""
+        tree = msgspec.to_builtins(self)
+        for loose in ("board", "matrix", "why"):
+            del tree[loose]
+        tree["methods"].pop("taught")
+        return dict(sorted(_flatten(tree)))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the pins."""
+        return digest_of_pins(self.pins)
+
+    @property
+    def clip_span(self) -> int:
+        """Frames from the first of a tuple to its last: cl*tl + it*(tl - 1)."""
+        clip = self.clip
+        return clip.length * clip.per_tuple + clip.interval * (clip.per_tuple - 1)
+
+    @property
+    def stage_epochs(self) -> tuple[int, ...]:
+        """The epochs (counted from 1) that end the early, middle and late stage."""
+        return tuple(max(1, int(stage * self.optim.epochs + 0.5)) for stage in self.evaluation.stages)
+
+
+def digest_of_pins(pins: Mapping[str, Any]) -> str:
+    """SHA-256 over the canonical JSON of a board's pins; a record's own pins are checked with it too."""
+    return hashlib.sha256(json.dumps(pins, sort_keys=True).encode()).hexdigest()
+
+
+def board_names() -> list[str]:
+    """The boards that stand in `leaderboards/`."""
+    return sorted(path.parent.name for path in BOARDS.glob("*/board.toml"))
+
+
+def board_path(name: str) -> Path:
+    """The file of a board given by name or by path. Raises BoardError when there is none."""
+    if name.endswith(".toml") or os.sep in name:
+        path = Path(name)
+        path = path / "board.toml" if path.is_dir() else path
+        if not path.is_file():
+            raise BoardError(f"{path}: no such board file; give the path of a board.toml or one of: {_known()}")
+        return path
+    path = BOARDS / name / "board.toml"
+    if not path.is_file():
+        near = difflib.get_close_matches(name, board_names(), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise BoardError(f"no board is called '{name}'; {hint}known boards: {_known()}")
+    return path
+
+
+def load_board(name: str) -> Board:
+    """Read and check a board, given by name or by the path of its file. Raises BoardError."""
+    path = board_path(name)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BoardError(f"{path}: cannot be read: {error}") from error
+    _refuse_unknown_keys(tree, Board, path)
+    try:
+        board = msgspec.convert(tree, Board, strict=True)
+    except msgspec.ValidationError as error:
+        raise BoardError(f"{path}: {_say_where(str(error))}") from error
+    for problem in _problems(board):
+        raise BoardError(f"{path}: {problem}")
+    return board
+
+
+def _known() -> str:
+    return ", ".join(board_names()) or "none"
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{dotted}.")
+        else:
+            yield dotted, list(value) if isinstance(value, tuple) else value
+
+
+def _refuse_unknown_keys(tree: Mapping[str, Any], section: type[Section], path: Path, at: str = "") -> None:
+    known = {field.name: field.type for field in msgspec.structs.fields(section)}
+    for key, value in tree.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            place = f"[{at}] has no key" if at else "no section is called"
+            raise BoardError(f"{path}: {place} '{key}'; {hint}known: {', '.join(known)}")
+        inner = _section_of(known[key])
+        if inner and isinstance(value, dict):
+            _refuse_unknown_keys(value, inner, path, key)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    options = get_args(annotation) if get_origin(annotation) is not None else (annotation,)
+    return next((item for item in options if isinstance(item, type) and issubclass(item, Section)), None)
+
+
+def _say_where(message: str) -> str:
+    """msgspec's message with the key in front: 'Expected ... - at `$.clip.length`' -> 'clip.length: ...'."""
+    text, found, place = message.partition(" - at `$.")
+    return f"{place.rstrip('`')}: {text}" if found else text
+
+
+def _problems(board: Board) -> Iterator[str]:
+    clip, frames = board.clip, board.frames
+    if clip.length < 1:
+        yield f"clip.length is {clip.length}; a clip needs at least 1 frame"
+    if clip.interval < 0:
+        yield f"clip.interval is {clip.interval}; clips of a tuple may not overlap, use 0 or more"
+    if clip.per_tuple != 3:
+        yield f"clip.per_tuple is {clip.per_tuple}; the pretext task is defined on tuples of 3 clips"
+    if sum(clip.segments) != clip.length:
+        yield f"clip.segments {list(clip.segments)} add up to {sum(clip.segments)}, not to clip.length {clip.length}"
+    if frames.crop > min(frames.height, frames.width):
+        yield f"frames.crop {frames.crop} is larger than the frame ({frames.height} x {frames.width})"
+    if frames.crop % 2:
+        yield f"frames.crop is {frames.crop}; quadrants need an even number of pixels"
+    if board.augment.blur_kernel % 2 == 0:
+        yield f"augment.blur_kernel is {board.augment.blur_kernel}; a blur kernel needs an odd number of taps"
+    yield from _number_problems(board)
+
+
+def _number_problems(board: Board) -> Iterator[str]:
+    optim, evaluation = board.optim, board.evaluation
+    counts = {"optim.epochs": optim.epochs, "optim.batch": optim.batch, "evaluation.views": evaluation.views}
+    counts |= {"evaluation.smoothing": evaluation.smoothing, "objective.negatives": board.objective.negatives}
+    if board.transfer:
+        counts |= {"transfer.epochs": board.transfer.epochs, "transfer.batch": board.transfer.batch}
+    for key, count in counts.items():
+        if count < 1:
+            yield f"{key} is {count}; it must be at least 1"
+    if list(evaluation.stages) != sorted(evaluation.stages) or evaluation.stages[-1] != 1.0:
+        yield f"evaluation.stages {list(evaluation.stages)} must rise and end at 1.0"
+    shares = {"augment." + key: getattr(board.augment, key) for key in ("flip", "jitter", "grey", "blur")}
+    for key, share in shares.items():
+        if not 0 <= share <= 1:
+            yield f"{key} is {share}; it must lie between 0 and 1"
+    for fraction in board.matrix.fractions:
+        if not 0 < fraction <= 1:
+            yield f"matrix.fractions holds {fraction}; a fraction is more than 0 and at most 1"
+    if board.networks.width <= 0:
+        yield f"networks.width is {board.networks.width}; it must be more than 0"

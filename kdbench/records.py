@@ -1,0 +1,410 @@
+"""The record of one run: its schema, reading, writing and checking. No torch, no pandas.
+
+A record is measured, never typed. It is complete: the pins it ran under, the plugins with their digests,
+the curve, the last epoch's predictions, costs and environment. What follows from other fields (`derived`,
+the final scores) is recomputed on reading and must match.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from kdbench.board import digest_of_pins
+from kdbench.errors import RecordError
+
+SCHEMA_VERSION = 1
+METRIC = "video_top1_c{views}"
+Status = Literal["complete", "partial", "failed"]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One object inside a record."""
+
+
+class BoardRef(Part, frozen=True, kw_only=True):
+    """The board a run belongs to."""
+
+    name: str
+    version: str
+    digest: str
+
+
+class Cell(Part, frozen=True, kw_only=True):
+    """Where on the board a run stands, and the digests of the lists it used."""
+
+    dataset: str
+    split: int
+    fraction: float
+    subset_seed: int
+    training_list_sha256: str
+    num_training_videos: int
+    test_list_sha256: str
+    num_test_videos: int
+    num_classes: int
+    metric: str
+
+
+class PluginRef(Part, frozen=True, kw_only=True):
+    """A plugin as it was used: name, distribution and version, digest of its file, its options."""
+
+    name: str
+    distribution: str
+    version: str
+    sha256: str
+    options: dict[str, Any] = {}
+
+
+class StudentRef(PluginRef, frozen=True, kw_only=True):
+    """The student: parameters of backbone and action head, and GMACs of one clip."""
+
+    params: int
+    gmacs: float
+
+
+class MethodRef(PluginRef, frozen=True, kw_only=True):
+    """The method: parameters it trained beside the student, board terms it re-weighted, teacher forwards."""
+
+    extra_params: int = 0
+    base_weights: dict[str, float] = {}
+    teacher_clips_per_step: int = 0
+
+
+class TeacherRef(Part, frozen=True, kw_only=True):
+    """The teacher and what it has seen. `privileged`: it saw a larger fraction than the student."""
+
+    spec: str
+    plugin: PluginRef
+    backbone: str
+    weights_sha256: str
+    dataset: str | None
+    split: int | None
+    fraction: float | None
+    training_list_sha256: str | None
+    top1: float | None
+    train_s: float | None
+    epochs: int | None
+    run_id: str | None
+    privileged: bool | None
+    trusted: bool
+
+
+class Seconds(Part, frozen=True, kw_only=True):
+    """Where the seconds of an epoch went. `train` holds everything in the loop but `data_wait`."""
+
+    train: float
+    data_wait: float
+    evaluate: float
+    checkpoint: float = 0.0
+
+
+class Epoch(Part, frozen=True, kw_only=True):
+    """One epoch, counted from 1: totals so far, mean loss terms, training accuracy, 1-view test accuracy."""
+
+    epoch: int
+    steps: int
+    samples: int
+    lr: float
+    losses: dict[str, float]
+    train_top1: float | None
+    pretext_top1: float | None
+    test_top1: float
+    seconds: Seconds
+
+
+class Stage(Part, frozen=True, kw_only=True):
+    """Video-level accuracy of the model at the end of one stage."""
+
+    stage: Literal["early", "middle", "late"]
+    epoch: int
+    top1: float
+    top5: float
+
+
+class Predictions(Part, frozen=True, kw_only=True):
+    """The last epoch's video-level predictions in the order of the test list: packed top-1 ids and labels.
+
+    `packed` and `labels` are zlib-compressed little-endian 16-bit integers in base64; `in_top5` counts the
+    videos whose label is among the five best classes (of all classes, where there are fewer).
+    """
+
+    packed: str
+    labels: str
+    in_top5: int
+
+
+class TransferResult(Part, frozen=True, kw_only=True):
+    """Fine-tuning on the second data set: the official score is that of the last epoch."""
+
+    dataset: str
+    split: int
+    mode: str
+    epochs: int
+    top1: float
+    top5: float
+    training_list_sha256: str
+    test_list_sha256: str
+    classes: tuple[str, ...]
+    curve: tuple[float, ...]
+    predictions: Predictions
+    seconds: float
+
+
+class Derived(Part, frozen=True, kw_only=True):
+    """Numbers that follow from the rest: recomputed on reading.
+
+    `epochs_to` maps each accuracy milestone to the first epoch whose (smoothed) 1-view accuracy reaches it,
+    or to ">N" for a run of N epochs that never did. `best_*` is for information and never ranked.
+    """
+
+    top1: float
+    top5: float
+    early: float
+    middle: float
+    late: float
+    epochs_to: dict[str, int | str]
+    curve_area: float
+    best_top1: float
+    best_epoch: int
+
+
+class Cost(Part, frozen=True, kw_only=True):
+    """What the run cost, in seconds of this machine, MiB and epochs. `other_s` makes the sum equal `wall_s`."""
+
+    train_s: float
+    data_wait_s: float
+    evaluate_s: float
+    checkpoint_s: float
+    transfer_s: float
+    other_s: float
+    wall_s: float
+    peak_memory_mib: float
+    resumes: int
+
+
+class Code(Part, frozen=True, kw_only=True):
+    """The kdbench that ran: version, and commit where it ran from a repository."""
+
+    version: str
+    commit: str | None
+    dirty: bool | None
+
+
+class Verification(Part, frozen=True, kw_only=True):
+    """Who reran a record, when, and with what outcome."""
+
+    state: Literal["self-reported", "reproduced", "maintainers", "disputed"] = "self-reported"
+    by: str | None = None
+    date: str | None = None
+    note: str | None = None
+
+
+class Submission(Part, frozen=True, kw_only=True):
+    """What only a person can know, given on submission."""
+
+    author: str | None = None
+    date: str | None = None
+    link: str | None = None
+    licence: str | None = None
+    verification: Verification = Verification()
+
+
+class Failure(Part, frozen=True, kw_only=True):
+    """Why a run failed."""
+
+    kind: str
+    message: str
+    traceback: str | None = None
+
+
+class Record(Part, frozen=True, kw_only=True):
+    """One run."""
+
+    schema_version: int
+    run_id: str
+    status: Status
+    board: BoardRef
+    pins: dict[str, Any]
+    cell: Cell
+    seed: int
+    command: str
+    student: StudentRef
+    method: MethodRef
+    teacher: TeacherRef | None
+    classes: tuple[str, ...]
+    epochs: tuple[Epoch, ...]
+    stages: tuple[Stage, ...]
+    predictions: Predictions
+    transfer: TransferResult | None
+    derived: Derived
+    cost: Cost
+    environment: dict[str, Any]
+    code: Code
+    missing_videos: int = 0
+    tuning: dict[str, Any] | None = None
+    submission: Submission = Submission()
+    failure: Failure | None = None
+
+
+class Scores(Part, frozen=True, kw_only=True):
+    """Top-1 and top-5 shares of a list of predictions."""
+
+    top1: float
+    top5: float
+
+
+# --- predictions -------------------------------------------------------------------------------------------
+
+
+def pack_ids(ids: Iterable[int]) -> str:
+    """Class ids as base64 of zlib-compressed little-endian 16-bit integers."""
+    raw = b"".join(number.to_bytes(2, "little") for number in ids)
+    return base64.b64encode(zlib.compress(raw, 9)).decode("ascii")
+
+
+def unpack_ids(packed: str) -> list[int]:
+    """The inverse of `pack_ids`. Raises RecordError for anything else."""
+    try:
+        raw = zlib.decompress(base64.b64decode(packed, validate=True))
+    except (ValueError, zlib.error) as error:
+        raise RecordError(f"predictions cannot be unpacked ({error}); write the record again from its run") from error
+    return [int.from_bytes(raw[at : at + 2], "little") for at in range(0, len(raw), 2)]
+
+
+def scores_of(predictions: Predictions) -> Scores:
+    """Accuracy recomputed from the predictions."""
+    guesses, labels = unpack_ids(predictions.packed), unpack_ids(predictions.labels)
+    if len(guesses) != len(labels) or not labels:
+        raise RecordError(
+            f"predictions hold {len(guesses)} guesses for {len(labels)} labels; they must be equal in number"
+        )
+    hits = sum(guess == label for guess, label in zip(guesses, labels, strict=True))
+    return Scores(top1=hits / len(labels), top5=predictions.in_top5 / len(labels))
+
+
+# --- derived numbers ---------------------------------------------------------------------------------------
+
+
+def smoothed(curve: Sequence[float], window: int) -> list[float]:
+    """The mean of the last `window` values (fewer at the start): the board's rule for reading milestones."""
+    return [sum(curve[max(0, at - window + 1) : at + 1]) / min(window, at + 1) for at in range(len(curve))]
+
+
+def epoch_reaching(curve: Sequence[float], accuracy: float) -> int | str:
+    """First epoch (from 1) whose value is at least `accuracy`, or ">N" when none of N is."""
+    reached = (at + 1 for at, value in enumerate(curve) if value >= accuracy - 1e-12)
+    return next(reached, f">{len(curve)}")
+
+
+def derive(epochs: Sequence[Epoch], stages: Sequence[Stage], predictions: Predictions, pins: dict[str, Any]) -> Derived:
+    """All derived numbers of a run, from its curve, its stage marks, its predictions and its board's pins."""
+    curve = [row.test_top1 for row in epochs]
+    level = smoothed(curve, int(pins["evaluation.smoothing"]))
+    marks = {mark.stage: mark.top1 for mark in stages}
+    scores = scores_of(predictions)
+    best = max(range(len(curve)), key=lambda at: (curve[at], -at))
+    return Derived(
+        top1=scores.top1,
+        top5=scores.top5,
+        early=marks["early"],
+        middle=marks["middle"],
+        late=marks["late"],
+        epochs_to={f"{goal:g}": epoch_reaching(level, goal) for goal in pins["evaluation.milestones"]},
+        curve_area=math.fsum(curve) / len(curve),
+        best_top1=curve[best],
+        best_epoch=best + 1,
+    )
+
+
+# --- reading and writing -----------------------------------------------------------------------------------
+
+
+def to_json(record: Record) -> str:
+    """The record's one canonical text: sorted keys, two spaces, one final newline."""
+    return json.dumps(msgspec.to_builtins(record), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write a record atomically: a reader sees the old file, or the whole new one."""
+    write_atomically(path, to_json(record).encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file beside its place, flush it to disk and rename it over."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_record(path: Path) -> Record:
+    """Read and check one record. Raises RecordError that names file, field, what was found and the way out."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        record = msgspec.json.decode(migrate(raw, path), type=Record)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise RecordError(f"{path}: {error}; write the record again with `kdbench submit`") from error
+    for problem in problems_of(record):
+        raise RecordError(f"{path}: {problem}")
+    return record
+
+
+def migrate(raw: bytes, path: Path) -> bytes:
+    """Bring an older schema up to date; there is one version so far. Raises RecordError for a newer one."""
+    try:
+        version = json.loads(raw).get("schema_version")
+    except (ValueError, AttributeError) as error:
+        raise RecordError(f"{path}: is not a JSON object ({error}); restore it from the run's folder") from error
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: schema_version is {version!r}; this kdbench reads {SCHEMA_VERSION}: install the kdbench that wrote it"
+        )
+    return raw
+
+
+def problems_of(record: Record) -> list[str]:
+    """Everything in a record that does not follow from the rest of it, as `$.path: found, expected`."""
+    problems = []
+    expected = derive(record.epochs, record.stages, record.predictions, record.pins)
+    for name in Derived.__struct_fields__:
+        found, wanted = getattr(record.derived, name), getattr(expected, name)
+        if not _same(found, wanted):
+            problems.append(f"$.derived.{name} is {found!r}; the curve and predictions give {wanted!r}")
+    if record.stages[-1].top1 != record.derived.top1:
+        problems.append(f"$.stages[2].top1 is {record.stages[-1].top1!r}; the predictions give {record.derived.top1!r}")
+    if record.board.digest != digest_of_pins(record.pins):
+        problems.append("$.board.digest does not belong to $.pins; one of them was edited")
+    if [row.epoch for row in record.epochs] != list(range(1, len(record.epochs) + 1)):
+        problems.append("$.epochs are not numbered 1, 2, 3, ...")
+    if len(unpack_ids(record.predictions.packed)) != record.cell.num_test_videos:
+        problems.append(f"$.predictions do not cover $.cell.num_test_videos = {record.cell.num_test_videos}")
+    if record.transfer and not _same(record.transfer.top1, scores_of(record.transfer.predictions).top1):
+        problems.append(f"$.transfer.top1 is {record.transfer.top1!r}; its predictions give another accuracy")
+    return problems
+
+
+def differing_pins(record: Record, pins: dict[str, Any]) -> list[str]:
+    """The keys in which a record's pins differ from a board's: what makes it stale."""
+    return sorted(key for key in record.pins.keys() | pins.keys() if record.pins.get(key) != pins.get(key))
+
+
+def _same(found: object, wanted: object) -> bool:
+    if isinstance(found, float) and isinstance(wanted, float):
+        return math.isclose(found, wanted, rel_tol=0, abs_tol=1e-9)
+    return found == wanted

@@ -1,0 +1,1 @@
+"""Video networks, one file each."""

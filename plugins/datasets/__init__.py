@@ -1,0 +1,1 @@
+"""Video data sets, one file each, with the official split lists beside them."""

@@ -1,0 +1,1 @@
+"""Ways of running the cells of a sweep, one file each."""

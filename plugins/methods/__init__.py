@@ -1,0 +1,1 @@
+"""Training methods, one file each: what a run adds to the board's objective."""

@@ -1,0 +1,1 @@
+"""Ways of obtaining a teacher, one file each."""
