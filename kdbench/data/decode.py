@@ -1,0 +1,284 @@
+"""A video file -> frames: one sequential decode, frame-exact, to planar YUV 4:2:0 of one size.
+
+No file is ever sought in: random access into AVIs with B-frames returns the wrong frames. Every frame is the
+flat bytes of its planes without line padding: Y (H*W), then U and V (ceil(H/2)*ceil(W/2) each), limited range,
+BT.601, whatever the source was. Worker processes import this module, so it must not import torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from kdbench.errors import DataError
+
+COLOUR = "limited-range BT.601"
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp", ".ts"}
+)
+
+# Without these two flags swscale's pixels depend on the CPU's vector unit.
+_SAME_ON_EVERY_CPU = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+
+# FFmpeg's numbers of a frame's colour matrix -> swscale's; an untagged frame is taken for BT.601.
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+
+# Formats that FFmpeg reads into pictures though they are no video files: text, and lists of other files.
+_NO_VIDEO_FORMATS = frozenset({"tty", "concat", "hls", "dash", "sdp", "rtsp"})
+
+av.logging.set_level(None)  # FFmpeg's chatter on damaged files would drown our one line
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size of a stored frame in pixels, and the swscale filter that makes it."""
+
+    height: int
+    width: int
+    filter: str = "bilinear"
+
+    @property
+    def chroma_height(self) -> int:
+        """Rows of the U and of the V plane."""
+        return (self.height + 1) // 2
+
+    @property
+    def chroma_width(self) -> int:
+        """Columns of the U and of the V plane."""
+        return (self.width + 1) // 2
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame: the Y plane, then U, then V."""
+        return self.height * self.width + 2 * self.chroma_height * self.chroma_width
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of one video: its frames and digests, or the reason why there are none."""
+
+    frames: int = 0
+    source_bytes: int = 0
+    source_sha256: str = ""
+    frames_sha256: str = ""
+    error: str | None = None
+
+
+@dataclass
+class _Tally:
+    """What a decode saw of a file: frames its index promises, packets read, frames decoded, a torn packet."""
+
+    promised: int
+    packets: int = 0
+    decoded: int = 0
+    torn: bool = False
+    complaint: str = ""
+
+
+def frames_of(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
+    """Every frame of a video in order of display, each as `geometry.frame_bytes` flat bytes.
+
+    Raises DataError(path, reason) before the first frame when the file is no video, and after the last one
+    when the file is truncated or too short: frames count only once the iterator has ended.
+    """
+    _refuse_unreadable(path)
+    with _open(path) as container:
+        stream = _video_stream(container, path)
+        tally = _Tally(promised=stream.frames)
+        scaler = VideoReformatter()
+        for frame in _sequential(container, stream, tally):
+            yield _planes(frame, geometry, scaler)
+    problem = _problem(tally)
+    if problem:
+        raise DataError(path, problem)
+
+
+def decode_into(path: Path, geometry: Geometry, sink: BinaryIO) -> Decoded:
+    """Write all frames of a video to `sink` and say what they are. A bad video is told in `error`, not raised.
+
+    An OSError is about `sink`, never about the video. On an error the bytes written so far are worthless.
+    """
+    digest, frames = hashlib.sha256(), 0
+    try:
+        for frame in frames_of(path, geometry):
+            sink.write(frame.data)
+            digest.update(frame.data)
+            frames += 1
+        source_bytes, source_sha256 = fingerprint(path)
+    except DataError as error:
+        return Decoded(error=error.reason)
+    return Decoded(frames, source_bytes, source_sha256, digest.hexdigest())
+
+
+def decode_to_part(path: str, geometry: Geometry, part: str) -> Decoded:
+    """Decode a video into the new file `part`: the work of one worker process. OSErrors are about `part`."""
+    with Path(part).open("wb") as sink:
+        return decode_into(Path(path), geometry, sink)
+
+
+def check_video(path: Path, geometry: Geometry) -> None:
+    """Decode a video and keep nothing. Raises DataError(path, reason) where the store would refuse it."""
+    for _ in frames_of(path, geometry):
+        pass
+
+
+def fingerprint(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of a file. Raises DataError when it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return stream.tell(), digest
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+
+
+def _refuse_unreadable(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise DataError(path, "is a directory, not a video file")
+        with path.open("rb") as stream:
+            empty = not stream.read(1)
+    except FileNotFoundError as error:
+        raise DataError(path, "does not exist") from error
+    except PermissionError as error:
+        raise DataError(path, "cannot be read: permission denied") from error
+    except OSError as error:
+        raise DataError(path, f"cannot be read: {error.strerror}") from error
+    if empty:
+        raise DataError(path, "is an empty file (0 bytes)")
+
+
+def _open(path: Path) -> InputContainer:
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except av.FFmpegError as error:
+        if getattr(error, "errno", None) in (errno.EIO, errno.EMFILE, errno.ENFILE):
+            raise DataError(path, f"cannot be read: {error.strerror}") from error
+        raise DataError(path, _why_not_opened(path)) from error
+    if container.format.name in _NO_VIDEO_FORMATS:
+        container.close()
+        raise DataError(path, f"is not a video file (it looks like '{container.format.name}')")
+    return container
+
+
+def _why_not_opened(path: Path) -> str:
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    if head[4:8] == b"ftyp":
+        return "is truncated: an MP4 whose index (moov) is missing"
+    if head[:4] == b"RIFF" or head[:4] == b"\x1a\x45\xdf\xa3":
+        return "is truncated or damaged: its header ends too early"
+    return "is not a video file (FFmpeg knows no format that begins like this)"
+
+
+def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+    if not container.streams.video:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+        raise DataError(path, f"has no video stream (only {kinds or 'an empty container'})")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise DataError(path, "has a video codec that FFmpeg cannot decode; re-encode it")
+    stream.thread_type = "NONE"  # one thread a worker: decoder threads only add cost on small frames
+    return stream
+
+
+def _sequential(container: InputContainer, stream: VideoStream, tally: _Tally) -> Iterator[av.VideoFrame]:
+    """Decode every packet in file order; a packet the decoder refuses is tallied, not fatal."""
+    try:
+        for packet in container.demux(stream):
+            if packet.size or packet.dts is not None:  # else it is the flush at the end
+                tally.packets += 1
+                tally.torn |= packet.is_corrupt
+            with suppress(av.InvalidDataError):
+                for frame in packet.decode():
+                    tally.decoded += 1
+                    yield frame
+    except av.FFmpegError as error:
+        tally.complaint = error.strerror or type(error).__name__
+
+
+def _problem(tally: _Tally) -> str | None:
+    """Why the frames of a file cannot be used; None when they can.
+
+    A truncated file ends inside a packet (the demuxer marks it), or its index promises more packets than
+    can be read; two are forgiven, and two percent, because indexes are sloppy. Packets, not frames, are
+    counted, because packed B-frames end with a placeholder that yields no frame: such files, common in
+    UCF101 and HMDB51, hold one frame less than their index says. A tenth of the frames missing, though all
+    packets are there, is damage.
+    """
+    promised, decoded = tally.promised, tally.decoded
+    if decoded == 0:
+        return "no frame can be decoded" + (f": {tally.complaint}" if tally.complaint else "")
+    if tally.torn or promised - tally.packets > max(2, promised // 50):
+        told = f"its index promises {promised} frames, {decoded} can be decoded" if promised else f"after {decoded}"
+        return f"is truncated: {told}; get the file again"
+    if tally.complaint:
+        return f"is damaged after frame {decoded}: {tally.complaint}; get the file again"
+    if promised - decoded > max(2, promised // 10):
+        return f"is damaged: of {promised} frames only {decoded} can be decoded; get the file again"
+    if decoded == 1:
+        return "has 1 frame; motion needs at least 2"
+    return None
+
+
+def _planes(frame: av.VideoFrame, geometry: Geometry, scaler: VideoReformatter) -> NDArray[np.uint8]:
+    """One decoded frame -> its `geometry.frame_bytes` flat bytes."""
+    scaled = scaler.reformat(
+        frame,
+        width=geometry.width,
+        height=geometry.height,
+        format="yuv420p",
+        src_colorspace=_MATRICES.get(int(frame.colorspace), _untagged(frame)),
+        dst_colorspace=Colorspace.ITU601,
+        src_color_range=_range_of(frame),
+        dst_color_range=ColorRange.MPEG,
+        interpolation=Interpolation[geometry.filter.upper()] | _SAME_ON_EVERY_CPU,
+        threads=1,
+    )
+    flat = np.empty(geometry.frame_bytes, np.uint8)
+    luma = (geometry.height, geometry.width)
+    chroma = (geometry.chroma_height, geometry.chroma_width)
+    start = 0
+    for plane, (rows, columns) in zip(scaled.planes, (luma, chroma, chroma), strict=True):
+        padded = np.frombuffer(cast(memoryview, plane), np.uint8).reshape(-1, plane.line_size)
+        end = start + rows * columns
+        flat[start:end].reshape(rows, columns)[:] = padded[:rows, :columns]
+        start = end
+    return flat
+
+
+def _untagged(frame: av.VideoFrame) -> Colorspace | None:
+    return None if frame.format.is_rgb else Colorspace.ITU601
+
+
+def _range_of(frame: av.VideoFrame) -> ColorRange:
+    """Full range for RGB, for the yuvj formats and where tagged; limited otherwise."""
+    if frame.format.is_rgb or frame.format.name.startswith("yuvj"):
+        return ColorRange.JPEG
+    return ColorRange.JPEG if int(frame.color_range) == ColorRange.JPEG else ColorRange.MPEG
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
