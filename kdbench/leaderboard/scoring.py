@@ -1,0 +1,263 @@
+"""Records -> ranked, stale and unranked runs, each ranked run with its paired baseline; and the statistics.
+
+An accuracy is a share between 0 and 1, a gain is a difference of two shares. Intervals are 95 % Student t
+intervals over training seeds. No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kdbench.board import BOARDS, Board
+from kdbench.errors import RecordError
+from kdbench.records import Record, differing_pins, epoch_reaching, read_record, smoothed
+
+CONFIDENCE = 0.95
+NO_TEACHER = "none"
+_TRUST = {"maintainers": 0, "reproduced": 1, "self-reported": 2, "disputed": 3}
+
+
+# --- statistics --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n seeds and half the width of its 95 % interval; a single run has no interval."""
+
+    mean: float
+    half: float | None
+    n: int
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the interval."""
+        return None if self.half is None else self.mean - self.half
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval."""
+        return None if self.half is None else self.mean + self.half
+
+
+def estimate(values: Sequence[float]) -> Estimate | None:
+    """Mean and 95 % Student t interval; None for no values, no interval for one."""
+    n = len(values)
+    if not n:
+        return None
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean, None, 1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return Estimate(mean, student_t(n - 1) * math.sqrt(variance / n), n)
+
+
+@cache
+def student_t(freedom: int) -> float:
+    """The t with P(|T| < t) = 0.95 for `freedom` degrees of freedom, by bisection."""
+    low, high = 0.0, 13.0  # 12.706 for one degree of freedom is the largest
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _two_sided(middle, freedom) < CONFIDENCE else (low, middle)
+    return (low + high) / 2
+
+
+def _two_sided(t: float, freedom: int) -> float:
+    """P(|T| < t), exact for a whole number of degrees of freedom (Abramowitz and Stegun, 26.7.3 and 26.7.4)."""
+    angle = math.atan(t / math.sqrt(freedom))
+    odd = freedom % 2
+    term, total = (math.cos(angle), 0.0) if odd else (1.0, 0.0)
+    for step in range(1 + odd, freedom, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * step / (step + 1)
+    share = math.sin(angle) * total
+    return 2 / math.pi * (angle + share) if odd else share
+
+
+class Reached(NamedTuple):
+    """Epochs to an accuracy over the seeds of a row: the median run's epoch or ">N", and how many got there."""
+
+    median: int | str
+    reached: int
+    n: int
+
+
+def median_epoch(epochs: Sequence[int | str]) -> Reached | None:
+    """The median run's epoch; a run that never got there (">N") sorts last. None for no runs.
+
+    Of an even number of runs the slower of the two in the middle counts, so that the answer is always one
+    that a run gave and a missed milestone is never averaged away.
+    """
+    if not epochs:
+        return None
+    order = sorted(epochs, key=lambda epoch: (isinstance(epoch, str), int(str(epoch).lstrip(">"))))
+    return Reached(order[len(order) // 2], sum(isinstance(epoch, int) for epoch in epochs), len(epochs))
+
+
+# --- runs --------------------------------------------------------------------------------------------------
+
+
+class RowKey(NamedTuple):
+    """What the seeds of one row share; the first five fields are the cell."""
+
+    dataset: str
+    split: int
+    fraction: float
+    subset_seed: int
+    student: str
+    teacher: str
+    method: str
+
+    @property
+    def cell(self) -> tuple[str, int, float, int, str]:
+        """Rows are ranked against each other only within it."""
+        return self[:5]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record in its place: the file, what speaks against ranking it, and its paired baseline run.
+
+    `stale` names the pins in which it differs from the board; `reason` says why it is not ranked.
+    """
+
+    path: Path
+    record: Record
+    stale: tuple[str, ...] = ()
+    reason: str | None = None
+    baseline: Record | None = None
+
+    @property
+    def key(self) -> RowKey:
+        """The row the run belongs to."""
+        return row_key(self.record)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the run is of the kind that gains are measured against."""
+        return is_baseline(self.record)
+
+    @property
+    def gain(self) -> float | None:
+        """Accuracy minus that of the paired baseline run."""
+        return None if self.baseline is None else self.record.derived.top1 - self.baseline.derived.top1
+
+    def epochs_to_baseline(self, share: float) -> int | str | None:
+        """Epochs until the run's 1-view curve reaches `share` of the paired baseline curve's last value."""
+        if self.baseline is None:
+            return None
+        goal = share * _level(self.baseline)[-1]
+        return epoch_reaching(_level(self.record), goal)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All runs of a board: those that are ranked, those of other pins, those shown without a rank."""
+
+    ranked: tuple[Run, ...]
+    stale: tuple[Run, ...]
+    unranked: tuple[Run, ...]
+
+    def __iter__(self) -> Any:
+        return iter(self.ranked + self.stale + self.unranked)
+
+
+def load_records(board: Board, boards: Path = BOARDS) -> list[tuple[Path, Record]]:
+    """Every record of a board, in order of the file name. Raises RecordError for one that cannot be read."""
+    loaded = []
+    for path in sorted((boards / board.name / "records").glob("*.json")):
+        record = read_record(path)
+        if record.board.name != board.name:
+            raise RecordError(f"{path}: $.board.name is '{record.board.name}'; move the file to that board's records")
+        if record.run_id != path.stem:
+            raise RecordError(f"{path}: $.run_id is '{record.run_id}'; name the file {record.run_id}.json")
+        loaded.append((path, record))
+    return loaded
+
+
+def place_runs(board: Board, records: Sequence[tuple[Path, Record]]) -> Runs:
+    """Sort records into ranked, stale and unranked runs and give each ranked one its paired baseline."""
+    stale, unranked, sound = [], [], []
+    for path, record in records:
+        differing = tuple(differing_pins(record, board.pins))
+        reason = why_unranked(record)
+        if differing:
+            stale.append(Run(path, record, stale=differing, reason=reason))
+        elif reason:
+            unranked.append(Run(path, record, reason=reason))
+        else:
+            sound.append(Run(path, record))
+    kept, repeats = _one_run_per_seed(sound)
+    baselines = {pair_key(run.record): run.record for run in kept if run.is_baseline}
+    ranked = [Run(run.path, run.record, baseline=baselines.get(pair_key(run.record))) for run in kept]
+    return Runs(tuple(ranked), tuple(stale), tuple(sorted(unranked + repeats, key=lambda run: run.record.run_id)))
+
+
+def why_unranked(record: Record) -> str | None:
+    """What keeps a record of the board's own pins from being ranked, or None."""
+    if record.status != "complete":
+        return f"the run is {record.status}"
+    if record.teacher and not record.teacher.trusted:
+        return "nobody has checked what its teacher was trained on"
+    verification = record.submission.verification
+    if verification.state == "disputed":
+        return f"disputed: {verification.note or 'no note given'}"
+    return None
+
+
+def row_key(record: Record) -> RowKey:
+    """The row a record belongs to."""
+    cell = record.cell
+    method = name_with_options(record.method.name, record.method.options, record.method.base_weights)
+    return RowKey(
+        dataset=cell.dataset,
+        split=cell.split,
+        fraction=cell.fraction,
+        subset_seed=cell.subset_seed,
+        student=name_with_options(record.student.name, record.student.options),
+        teacher=record.teacher.spec if record.teacher else NO_TEACHER,
+        method=method,
+    )
+
+
+def name_with_options(name: str, options: Mapping[str, Any], weights: Mapping[str, float] | None = None) -> str:
+    """A plugin with its options and the board terms it re-weighted: `name (rate=0.5; weight of term: 0)`."""
+    parts = [f"{key}={options[key]}" for key in sorted(options)]
+    parts += [f"weight of {term}: {weight:g}" for term, weight in sorted((weights or {}).items())]
+    return f"{name} ({', '.join(parts)})" if parts else name
+
+
+def is_baseline(record: Record) -> bool:
+    """Whether a record is of the board's baseline method, with its terms as the board weighs them."""
+    return record.method.name == record.pins["methods.baseline"] and not record.method.base_weights
+
+
+def pair_key(record: Record) -> tuple[Any, ...]:
+    """What a run and its baseline share: same student, videos, seed and test list."""
+    return (*row_key(record).cell, record.seed)
+
+
+def device_class(record: Record) -> str:
+    """The class of hardware: seconds are comparable only within one."""
+    return str(record.environment.get("device_class", "unknown"))
+
+
+def _one_run_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """One run for each row and seed, the best verified first: a seed run twice is no second sample."""
+    chosen: dict[tuple[Any, ...], Run] = {}
+    repeats = []
+    for run in sorted(runs, key=lambda run: (_TRUST[run.record.submission.verification.state], run.record.run_id)):
+        first = chosen.setdefault((*run.key, run.record.seed), run)
+        if first is not run:
+            reason = f"repeats seed {run.record.seed} of run {first.record.run_id}"
+            repeats.append(Run(run.path, run.record, reason=reason))
+    return sorted(chosen.values(), key=lambda run: (run.key, run.record.seed)), repeats
+
+
+def _level(record: Record) -> list[float]:
+    """The 1-view curve under the board's smoothing rule."""
+    return smoothed([epoch.test_top1 for epoch in record.epochs], int(record.pins["evaluation.smoothing"]))
