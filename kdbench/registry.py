@@ -1,0 +1,292 @@
+"""Find the plugins, refuse the broken ones by name, and give a plugin by kind and name.
+
+Three sources, in this order: the modules of kdbench_plugins (a module whose name begins with "_" is none),
+the entry points of the group `kdbench`, and the files of `--plugin FILE`. Each plugin is loaded on its own,
+so one that is broken is listed with its reason and breaks nothing else. Only a file that was asked for by
+name, or KDBENCH_RAISE_PLUGIN_ERRORS=1, turns a broken plugin into a PluginError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import io
+import os
+import pkgutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from kdbench import __version__, hookspecs
+from kdbench.errors import PluginError
+from kdbench.offers import KINDS, SINGULAR, because, did_you_mean, offers_of
+from kdbench.options import convert, option_types, type_name
+
+_PLUGINS = "kdbench_plugins"
+_SLOW_IMPORT_S = 2.0
+_RAISE = "KDBENCH_RAISE_PLUGIN_ERRORS"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a plugin comes from: its file, distribution and version, and the SHA-256 of the file's bytes.
+
+    A plugin of `--plugin FILE` has the distribution "file" and no version.
+    """
+
+    file: Path
+    distribution: str
+    version: str
+    sha256: str
+
+    def __str__(self) -> str:
+        """As messages name it: "plugins/methods/mine.py (kdbench 0.1.0)"."""
+        if self.distribution == "file":
+            return str(self.file)
+        return f"{_short(self.file)} ({self.distribution} {self.version})".replace(" )", ")")
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that could not be loaded: where it stands, and why, on one line."""
+
+    where: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A plugin class and where it comes from. `notes` holds what its file did that it should not."""
+
+    kind: str
+    name: str
+    cls: type[Any]
+    origin: Origin
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The first line of the class's docstring, or of its module's."""
+        text = self.cls.__dict__.get("__doc__") or sys.modules[self.cls.__module__].__doc__ or ""
+        return text.strip().partition("\n")[0]
+
+    def options(self, values: Mapping[str, Any]) -> Any:
+        """The class's frozen Options from values by name; strings are converted to the option's type.
+
+        Raises PluginError for an unknown option and for a value that does not fit the option's type.
+        """
+        types, known = option_types(self.cls.Options), {}
+        who = f"{SINGULAR[self.kind]} '{self.name}'"
+        for name, value in values.items():
+            if name not in types:
+                takes = f"it takes: {', '.join(sorted(types))}" if types else "it takes none"
+                raise PluginError(f"{who} has no option '{name}'; {did_you_mean(name, types)}{takes}")
+            try:
+                known[name] = convert(value, types[name])
+            except ValueError as error:
+                wanted = type_name(types[name])
+                raise PluginError(f"{who}: option '{name}' is {value!r}; it must be {wanted}{because(error)}") from None
+        try:
+            return self.cls.Options(**known)
+        except ValueError as error:  # a __post_init__ that checks ranges
+            raise PluginError(f"{who}: {error}") from error
+
+    def make(self, options: Mapping[str, Any], *args: Any) -> Any:
+        """A new plugin object: `cls(*args, Options(...))`. Raises PluginError as `options` does."""
+        return self.cls(*args, self.options(options))
+
+
+@dataclass
+class Registry:
+    """The plugins that could be loaded, and those that could not."""
+
+    broken: list[Broken] = field(default_factory=list)
+    _plugins: dict[str, dict[str, Registered]] = field(default_factory=lambda: {kind: {} for kind in KINDS})
+
+    def get(self, kind: str, name: str) -> Registered:
+        """The plugin of a kind (a member of KINDS) by name. Raises PluginError, naming the nearest known one."""
+        known = self._plugins[kind]
+        if name in known:
+            return known[name]
+        raise PluginError(
+            f"no {SINGULAR[kind]} is called '{name}'; {self._perhaps_broken(kind, name)}{did_you_mean(name, known)}"
+            f"known: {', '.join(self.names(kind)) or 'none'}"
+        )
+
+    def names(self, kind: str) -> list[str]:
+        """The names of a kind, sorted."""
+        return sorted(self._plugins[kind])
+
+    def all(self) -> Iterator[Registered]:
+        """Every plugin, by kind in the order of KINDS, then by name."""
+        for kind in KINDS:
+            for name in self.names(kind):
+                yield self._plugins[kind][name]
+
+    def add(self, plugins: Sequence[Registered]) -> None:
+        """Take in all plugins of one file, or none: raises PluginError when a name is taken."""
+        mine: dict[tuple[str, str], Registered] = {}
+        for plugin in plugins:
+            other = self._plugins[plugin.kind].get(plugin.name) or mine.get((plugin.kind, plugin.name))
+            if other:
+                kind = SINGULAR[plugin.kind] + "s"
+                raise PluginError(
+                    f"two {kind} call themselves '{plugin.name}': {other.origin} and {plugin.origin}; rename one"
+                )
+            mine[plugin.kind, plugin.name] = plugin
+        for plugin in plugins:
+            self._plugins[plugin.kind][plugin.name] = plugin
+
+    def _perhaps_broken(self, kind: str, name: str) -> str:
+        stem = name.replace("-", "_")
+        for broken in self.broken:
+            if f"{kind}/{stem}.py" in broken.where:
+                return f"{broken.where} is broken: {broken.reason}; "
+        return ""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A plugin before it is imported. `asked`: given as --plugin FILE, so a failure is an error."""
+
+    where: str
+    load: Callable[[], Any]
+    distribution: str
+    version: str
+    asked: bool = False
+
+
+def load_registry(files: Sequence[Path] = ()) -> Registry:
+    """Load every plugin that can be found, and the plugin files given with `--plugin`.
+
+    Raises PluginError when one of `files` is broken; with KDBENCH_RAISE_PLUGIN_ERRORS=1, when any plugin is.
+    """
+    registry = Registry()
+    strict = os.environ.get(_RAISE) == "1"
+    for candidate in [*_in_tree(), *_installed()]:
+        _take_in(registry, candidate, strict)
+    for file in files:
+        # A file of the tree may be given too, by an author who edits it: it is there already, unless it is broken.
+        if file.resolve() not in {plugin.origin.file for plugin in registry.all()}:
+            _take_in(registry, _given(file), strict)
+    return registry
+
+
+# --- finding -----------------------------------------------------------------------------------------------
+
+
+def _in_tree() -> Iterator[_Candidate]:
+    for kind in KINDS:
+        for folder in _folders():
+            names = (module.name for module in pkgutil.iter_modules([str(folder / kind)]))
+            for name in sorted(name for name in names if not name.startswith("_")):
+                load = partial(importlib.import_module, f"{_PLUGINS}.{kind}.{name}")
+                yield _Candidate(_short(folder / kind / f"{name}.py"), load, "kdbench", __version__)
+
+
+def _folders() -> list[Path]:
+    """Where the package of the in-tree plugins lies."""
+    return [Path(folder) for folder in importlib.import_module(_PLUGINS).__path__]
+
+
+def _installed() -> Iterator[_Candidate]:
+    def order(point: EntryPoint) -> tuple[str, str]:
+        return (point.dist.name if point.dist else "", point.name)
+
+    for point in sorted(entry_points(group=hookspecs.PROJECT), key=order):
+        distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
+        where = f"entry point {point.name} = {point.value} ({distribution} {version})"
+        yield _Candidate(where, point.load, distribution, version)
+
+
+def _given(file: Path) -> _Candidate:
+    return _Candidate(str(file), partial(_import_file, file.resolve()), "file", "", asked=True)
+
+
+def _import_file(file: Path) -> Any:
+    if not file.is_file():
+        raise PluginError("no such file; give the path of a Python file")
+    # Named by place and content, so that an unchanged file is one module and its classes keep their identity.
+    digest = hashlib.sha256(bytes(file) + b"\0" + file.read_bytes()).hexdigest()[:16]
+    name = f"kdbench_plugin_file_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise PluginError("not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+# --- loading -----------------------------------------------------------------------------------------------
+
+
+def _take_in(registry: Registry, candidate: _Candidate, strict: bool) -> None:
+    try:
+        registry.add(_load(candidate))
+    except (Exception, SystemExit) as error:
+        reason = _reason(error)
+        if strict or candidate.asked:
+            raise PluginError(f"{candidate.where}: {reason}") from error
+        registry.broken.append(Broken(candidate.where, reason))
+
+
+def _load(candidate: _Candidate) -> list[Registered]:
+    printed = io.StringIO()
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(printed):  # what a plugin prints would spoil --json
+        plugin = candidate.load()
+        offers = offers_of(plugin)
+    seconds = time.perf_counter() - start
+    notes = [f"took {seconds:.1f} s to import"] if seconds > _SLOW_IMPORT_S else []
+    notes += ["prints when imported"] if printed.getvalue() else []
+    origin = _origin(plugin, candidate)
+    return [Registered(kind, cls.name, cls, origin, tuple(notes)) for kind, cls in offers]
+
+
+def _origin(plugin: Any, candidate: _Candidate) -> Origin:
+    source = inspect.getsourcefile(plugin if inspect.ismodule(plugin) or inspect.isclass(plugin) else type(plugin))
+    if source is None:
+        raise PluginError("has no source file, so its digest cannot be recorded")
+    file = Path(source).resolve()
+    return Origin(file, candidate.distribution, candidate.version, hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+# --- wording -----------------------------------------------------------------------------------------------
+
+
+def _reason(error: BaseException) -> str:
+    """An exception as one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        return f"exits on import (code {error.code})"
+    if isinstance(error, PluginError):
+        return text
+    if isinstance(error, pluggy.PluginValidationError):
+        return text.removeprefix("Plugin 'plugin' ").removeprefix("for hook ")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _short(file: Path) -> str:
+    """The last folders of a file inside kdbench_plugins ("plugins/methods/mine.py"); other files in full."""
+    for folder in _folders():
+        root = folder.resolve()
+        if file.resolve().is_relative_to(root):
+            return str(Path("plugins") / file.resolve().relative_to(root))
+    return str(file)
