@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
+import queue
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -132,7 +137,7 @@ def decode_into(path: Path, geometry: Geometry, sink: BinaryIO) -> Decoded:
 
 
 def decode_to_part(path: str, geometry: Geometry, part: str) -> Decoded:
-    """Decode a video into the new file `part`: the work of one worker process. OSErrors are about `part`."""
+    """Decode a video into the new file `part`: what a worker process does. OSErrors are about `part`."""
     with Path(part).open("wb") as sink:
         return decode_into(Path(path), geometry, sink)
 
@@ -279,6 +284,74 @@ def _range_of(frame: av.VideoFrame) -> ColorRange:
     return ColorRange.JPEG if int(frame.color_range) == ColorRange.JPEG else ColorRange.MPEG
 
 
+# --- worker processes --------------------------------------------------------------------------------------
+
+
 def cores() -> int:
     """Processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Crew:
+    """Worker processes that decode videos into part files, one video at a time each. Use as a context.
+
+    Each is a fresh Python that runs `serve` below, so a worker never imports the caller's script or torch, a
+    file that crashes the decoder is known by name, and workers end by themselves when the caller is killed.
+    """
+
+    def __init__(self, size: int, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+        self._all: list[subprocess.Popen[str]] = []
+        for _ in range(size):
+            self._hire()
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._all:
+            worker.kill()
+        for worker in self._all:
+            worker.communicate()
+
+    def decode(self, path: Path, part: Path) -> Decoded:
+        """Decode a video into the file `part` in an idle worker; waits for one. An OSError is about `part`."""
+        worker = self._idle.get()
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        answer = ""
+        with suppress(BrokenPipeError):
+            worker.stdin.write(json.dumps([str(path), asdict(self._geometry), str(part)]) + "\n")
+            worker.stdin.flush()
+            answer = worker.stdout.readline()
+        if not answer:
+            self._hire()
+            return Decoded(error=f"crashes the decoder (exit status {worker.wait()})")
+        self._idle.put(worker)
+        fields = json.loads(answer)
+        if "errno" in fields:
+            raise OSError(fields["errno"], os.strerror(fields["errno"]), str(part))
+        return Decoded(**fields)
+
+    def _hire(self) -> None:
+        command = [sys.executable, "-P", "-m", "kdbench.data.decode"]
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self._all.append(worker)
+        self._idle.put(worker)
+
+
+def serve() -> None:
+    """The life of a worker: a request on each line of stdin, its answer on a line of stdout, until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends the workers
+    for line in sys.stdin:
+        path, geometry, part = json.loads(line)
+        try:
+            answer = asdict(decode_to_part(path, Geometry(**geometry), part))
+        except OSError as error:
+            answer = {"errno": error.errno}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
