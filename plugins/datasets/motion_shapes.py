@@ -170,7 +170,7 @@ def _box(u: Floats, v: Floats, half_u: float, half_v: float) -> Floats:
 
 
 def _disc(u: Floats, v: Floats) -> Floats:
-    return np.hypot(u, v) - 1.0
+    return np.asarray(np.hypot(u, v) - 1.0)
 
 
 def _block(u: Floats, v: Floats) -> Floats:
@@ -179,7 +179,7 @@ def _block(u: Floats, v: Floats) -> Floats:
 
 def _triangle(u: Floats, v: Floats) -> Floats:
     slanted = 0.5 * u + np.sqrt(0.75) * np.abs(v)
-    return np.maximum(slanted, -u) - 0.6
+    return np.asarray(np.maximum(slanted, -u) - 0.6)
 
 
 def _cross(u: Floats, v: Floats) -> Floats:
@@ -240,11 +240,11 @@ def _path(motion: Callable[[Clock], Path2D], frames: int, draws: Draws) -> Path2
     period, start, amplitude = draws.one(8, 16), draws.one(0, TURN), draws.one(4, 7)
     sign = 1.0 if draws.one(0, 1) < 0.5 else -1.0
     noise = draws.between(-1, 1, 2, LONGEST)[:, :frames]
-    path = motion(Clock(start + TURN * np.arange(frames) / period, sign, noise))
+    path = motion(Clock(start + TURN / period * np.arange(frames, dtype=np.float64), sign, noise))
     return Path2D(amplitude * path.x, amplitude * path.y, path.turn, path.swelling)
 
 
-def _local(x_T: Floats, y_T: Floats, angle_T: Floats, frames: int) -> tuple[Floats, Floats]:
+def _local(x_T: Floats | float, y_T: Floats | float, angle_T: Floats, frames: int) -> tuple[Floats, Floats]:
     """Every pixel's place as the shape sees it, each (T, H, W) in pixels, the picture being a torus."""
     right = (np.arange(WIDTH) - np.broadcast_to(x_T, frames)[:, None] + WIDTH / 2) % WIDTH - WIDTH / 2
     down = (np.arange(HEIGHT) - np.broadcast_to(y_T, frames)[:, None] + HEIGHT / 2) % HEIGHT - HEIGHT / 2
