@@ -113,7 +113,12 @@ def frames_of(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
         tally = _Tally(promised=stream.frames)
         scaler = VideoReformatter()
         for frame in _sequential(container, stream, tally):
-            yield _planes(frame, geometry, scaler)
+            try:
+                flat = _planes(frame, geometry, scaler)
+            except av.FFmpegError as error:
+                what = f"a {frame.width} x {frame.height} '{frame.format.name}' picture"
+                raise DataError(path, f"frame {tally.decoded} ({what}) cannot be scaled: {error.strerror}") from error
+            yield flat
     problem = _problem(tally)
     if problem:
         raise DataError(path, problem)
@@ -300,6 +305,8 @@ class Crew:
     """
 
     def __init__(self, size: int, geometry: Geometry) -> None:
+        # -P: a file of the current folder that is called like a module must not come in its place
+        self._command = [sys.executable, "-P", "-m", "kdbench.data.decode"]
         self._geometry = geometry
         self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
         self._all: list[subprocess.Popen[str]] = []
@@ -320,11 +327,13 @@ class Crew:
         worker = self._idle.get()
         assert worker.stdin is not None
         assert worker.stdout is not None
-        answer = ""
+        answer = greeting = ""
         with suppress(BrokenPipeError):
             worker.stdin.write(json.dumps([str(path), asdict(self._geometry), str(part)]) + "\n")
             worker.stdin.flush()
-            answer = worker.stdout.readline()
+            greeting, answer = worker.stdout.readline(), worker.stdout.readline()
+        if not greeting:
+            raise DataError(" ".join(self._command), "cannot be started as a worker process; use --workers 1")
         if not answer:
             self._hire()
             return Decoded(error=f"crashes the decoder (exit status {worker.wait()})")
@@ -335,8 +344,7 @@ class Crew:
         return Decoded(**fields)
 
     def _hire(self) -> None:
-        command = [sys.executable, "-P", "-m", "kdbench.data.decode"]
-        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        worker = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
         self._all.append(worker)
         self._idle.put(worker)
 
@@ -346,6 +354,7 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends the workers
     for line in sys.stdin:
         path, geometry, part = json.loads(line)
+        print("begun", flush=True)  # a worker that dies after this died of the video
         try:
             answer = asdict(decode_to_part(path, Geometry(**geometry), part))
         except OSError as error:
