@@ -11,8 +11,9 @@ import base64
 import json
 import math
 import os
+import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,10 @@ from kdbench.errors import RecordError
 
 SCHEMA_VERSION = 1
 METRIC = "video_top1_c{views}"
+MAX_BYTES = 1_000_000
+WAY_OUT = "restore the record from its run's folder, or run it again"
 Status = Literal["complete", "partial", "failed"]
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -273,9 +277,9 @@ def pack_ids(ids: Iterable[int]) -> str:
 def unpack_ids(packed: str) -> list[int]:
     """The inverse of `pack_ids`. Raises RecordError for anything else."""
     try:
-        raw = zlib.decompress(base64.b64decode(packed, validate=True))
+        raw = zlib.decompressobj().decompress(base64.b64decode(packed, validate=True), MAX_BYTES)
     except (ValueError, zlib.error) as error:
-        raise RecordError(f"predictions cannot be unpacked ({error}); write the record again from its run") from error
+        raise RecordError(f"predictions cannot be unpacked ({error})") from error
     return [int.from_bytes(raw[at : at + 2], "little") for at in range(0, len(raw), 2)]
 
 
@@ -284,7 +288,7 @@ def scores_of(predictions: Predictions) -> Scores:
     guesses, labels = unpack_ids(predictions.packed), unpack_ids(predictions.labels)
     if len(guesses) != len(labels) or not labels:
         raise RecordError(
-            f"predictions hold {len(guesses)} guesses for {len(labels)} labels; they must be equal in number"
+            f"predictions hold {len(guesses)} guesses for {len(labels)} labels, expected as many, and at least 1"
         )
     hits = sum(guess == label for guess, label in zip(guesses, labels, strict=True))
     return Scores(top1=hits / len(labels), top5=predictions.in_top5 / len(labels))
@@ -352,17 +356,41 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def read_record(path: Path) -> Record:
     """Read and check one record. Raises RecordError that names file, field, what was found and the way out."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        record = msgspec.json.decode(migrate(raw, path), type=Record)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise RecordError(f"{path}: {error}; write the record again with `kdbench submit`") from error
+    record = _decode(path)
     for problem in problems_of(record):
         raise RecordError(f"{path}: {problem}")
     return record
+
+
+def problems_of_file(path: Path) -> list[str]:
+    """Everything wrong with a record's file, one line each: file, JSON path, found, expected, way out."""
+    try:
+        record = _decode(path)
+    except RecordError as error:
+        return [str(error)]
+    return [f"{path}: {problem}" for problem in problems_of(record)]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a record."""
+    return msgspec.json.schema(Record)
+
+
+def _decode(path: Path) -> Record:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}; give the path of a record's JSON file") from error
+    if len(raw) > MAX_BYTES:
+        raise RecordError(f"{path}: has {len(raw)} bytes; a record has at most {MAX_BYTES}: keep other data elsewhere")
+    try:
+        return msgspec.json.decode(migrate(raw, path), type=Record)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at ")
+        field = place.strip("`") or "$"
+        raise RecordError(f"{path}: {field}: {text[:1].lower()}{text[1:]}; {WAY_OUT}") from error
+    except msgspec.DecodeError as error:
+        raise RecordError(f"{path}: is not JSON ({error}); {WAY_OUT}") from error
 
 
 def migrate(raw: bytes, path: Path) -> bytes:
@@ -370,33 +398,104 @@ def migrate(raw: bytes, path: Path) -> bytes:
     try:
         version = json.loads(raw).get("schema_version")
     except (ValueError, AttributeError) as error:
-        raise RecordError(f"{path}: is not a JSON object ({error}); restore it from the run's folder") from error
+        raise RecordError(f"{path}: is not a JSON object ({error}); {WAY_OUT}") from error
     if version != SCHEMA_VERSION:
         raise RecordError(
-            f"{path}: schema_version is {version!r}; this kdbench reads {SCHEMA_VERSION}: install the kdbench that wrote it"
+            f"{path}: $.schema_version: found {version!r}, this kdbench reads {SCHEMA_VERSION}; "
+            "install the kdbench that wrote it"
         )
     return raw
 
 
 def problems_of(record: Record) -> list[str]:
-    """Everything in a record that does not follow from the rest of it, as `$.path: found, expected`."""
-    problems = []
+    """Everything in a record that does not follow from the rest of it: `$.path: found, expected; way out`."""
+    # The other checks compute with these fields, and would fail on them instead of naming them.
+    problems = list(_missing_parts(record)) or [
+        *_derived_problems(record),
+        *_list_problems(record),
+        *_reference_problems(record),
+    ]
+    return [f"{problem}; {WAY_OUT}" for problem in problems]
+
+
+def _missing_parts(record: Record) -> Iterator[str]:
+    if not _FILE_NAME.fullmatch(record.run_id):
+        yield f"$.run_id: found {record.run_id!r}, expected letters, digits, '.', '_' and '-' (it names a file)"
+    numbers = [row.epoch for row in record.epochs]
+    if not numbers or numbers != list(range(1, len(numbers) + 1)):
+        yield f"$.epochs: found the numbers {numbers[:5]}, expected 1, 2, 3, ..."
+    stages = [mark.stage for mark in record.stages]
+    if stages != ["early", "middle", "late"]:
+        yield f"$.stages: found {stages}, expected early, middle and late"
+    for key in (
+        "evaluation.smoothing",
+        "evaluation.milestones",
+        "evaluation.views",
+        "optim.epochs",
+        "methods.baseline",
+    ):
+        if key not in record.pins:
+            yield f"$.pins: found no '{key}', expected every pin of the board"
+    results = {"$.predictions": record.predictions}
+    if record.transfer:
+        results["$.transfer.predictions"] = record.transfer.predictions
+    for place, predictions in results.items():
+        try:
+            scores_of(predictions)
+        except RecordError as error:
+            yield f"{place}: {error}"
+
+
+def _derived_problems(record: Record) -> Iterator[str]:
     expected = derive(record.epochs, record.stages, record.predictions, record.pins)
     for name in Derived.__struct_fields__:
         found, wanted = getattr(record.derived, name), getattr(expected, name)
         if not _same(found, wanted):
-            problems.append(f"$.derived.{name} is {found!r}; the curve and predictions give {wanted!r}")
-    if record.stages[-1].top1 != record.derived.top1:
-        problems.append(f"$.stages[2].top1 is {record.stages[-1].top1!r}; the predictions give {record.derived.top1!r}")
+            yield f"$.derived.{name}: found {found!r}, the curve and predictions give {wanted!r}"
+    if not _same(record.stages[-1].top1, expected.top1):
+        yield f"$.stages[2].top1: found {record.stages[-1].top1!r}, the predictions give {expected.top1!r}"
+    transfer = record.transfer
+    if transfer:
+        scores = scores_of(transfer.predictions)
+        for name in Scores.__struct_fields__:
+            if not _same(getattr(transfer, name), getattr(scores, name)):
+                found, wanted = getattr(transfer, name), getattr(scores, name)
+                yield f"$.transfer.{name}: found {found!r}, its predictions give {wanted!r}"
+
+
+def _list_problems(record: Record) -> Iterator[str]:
+    guesses, labels = unpack_ids(record.predictions.packed), unpack_ids(record.predictions.labels)
+    cell = record.cell
+    if len(guesses) != cell.num_test_videos:
+        yield f"$.predictions.packed: found {len(guesses)} videos, $.cell.num_test_videos is {cell.num_test_videos}"
+    if len(record.classes) != cell.num_classes:
+        yield f"$.classes: found {len(record.classes)} names, $.cell.num_classes is {cell.num_classes}"
+    largest = max(guesses + labels)
+    if largest >= cell.num_classes:
+        yield f"$.predictions: found class {largest}, the last of {cell.num_classes} is {cell.num_classes - 1}"
+    hits = sum(guess == label for guess, label in zip(guesses, labels, strict=True))
+    if not hits <= record.predictions.in_top5 <= len(labels):
+        yield f"$.predictions.in_top5: found {record.predictions.in_top5}, expected {hits} to {len(labels)}"
+    for at, row in enumerate(record.epochs):
+        if not 0 <= row.test_top1 <= 1:
+            yield f"$.epochs[{at}].test_top1: found {row.test_top1!r}, expected a share between 0 and 1"
+
+
+def _reference_problems(record: Record) -> Iterator[str]:
     if record.board.digest != digest_of_pins(record.pins):
-        problems.append("$.board.digest does not belong to $.pins; one of them was edited")
-    if [row.epoch for row in record.epochs] != list(range(1, len(record.epochs) + 1)):
-        problems.append("$.epochs are not numbered 1, 2, 3, ...")
-    if len(unpack_ids(record.predictions.packed)) != record.cell.num_test_videos:
-        problems.append(f"$.predictions do not cover $.cell.num_test_videos = {record.cell.num_test_videos}")
-    if record.transfer and not _same(record.transfer.top1, scores_of(record.transfer.predictions).top1):
-        problems.append(f"$.transfer.top1 is {record.transfer.top1!r}; its predictions give another accuracy")
-    return problems
+        yield "$.board.digest: does not belong to $.pins, one of them was edited"
+    metric = METRIC.format(views=record.pins["evaluation.views"])
+    if record.cell.metric != metric:
+        yield f"$.cell.metric: found {record.cell.metric!r}, the board's views make it {metric!r}"
+    epochs = record.pins["optim.epochs"]
+    if record.status == "complete" and len(record.epochs) != epochs:
+        yield f"$.status: found 'complete' with {len(record.epochs)} epochs, the board has {epochs}"
+    cost = record.cost
+    parts = (cost.train_s, cost.data_wait_s, cost.evaluate_s, cost.checkpoint_s, cost.transfer_s, cost.other_s)
+    if not math.isclose(math.fsum(parts), cost.wall_s, rel_tol=1e-3, abs_tol=0.05):
+        yield f"$.cost.wall_s: found {cost.wall_s!r}, its parts add up to {math.fsum(parts):.3f}"
+    if not 0 < record.cell.fraction <= 1:
+        yield f"$.cell.fraction: found {record.cell.fraction!r}, expected more than 0 and at most 1"
 
 
 def differing_pins(record: Record, pins: dict[str, Any]) -> list[str]:

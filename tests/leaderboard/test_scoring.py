@@ -1,0 +1,173 @@
+"""Statistics against printed tables and hand-computed values; which run is ranked, and what it is paired with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kdbench.board import Board
+from kdbench.errors import RecordError
+from kdbench.leaderboard.scoring import Runs, estimate, load_records, median_epoch, place_runs, student_t
+from kdbench.records import Record
+from tests.factories import broken, make_record, trio, write_board, write_records
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return write_board(tmp_path)
+
+
+def place(board: Board, *records: Record) -> Runs:
+    return place_runs(board, [(Path(f"{record.run_id}.json"), record) for record in records])
+
+
+@pytest.mark.parametrize(
+    ("freedom", "t"), [(1, 12.7062), (2, 4.3027), (3, 3.1824), (4, 2.7764), (9, 2.2622), (10, 2.2281), (30, 2.0423)]
+)
+def test_student_t_is_that_of_the_printed_table(freedom: int, t: float) -> None:
+    assert student_t(freedom) == pytest.approx(t, abs=5e-5)
+
+
+def test_interval_of_three_values_is_the_hand_computed_one() -> None:
+    # mean 0.5, deviation 0.1, standard error 0.1 / sqrt(3) = 0.057735, times 4.302653
+    value = estimate([0.4, 0.5, 0.6])
+    assert value is not None
+    assert value.mean == pytest.approx(0.5)
+    assert value.half == pytest.approx(0.248414, abs=1e-6)
+    assert value.low == pytest.approx(0.251586, abs=1e-6)
+    assert value.high == pytest.approx(0.748414, abs=1e-6)
+
+
+def test_single_value_has_no_interval() -> None:
+    value = estimate([0.4])
+    assert value is not None
+    assert (value.mean, value.half, value.low, value.high, value.n) == (0.4, None, None, None, 1)
+
+
+def test_no_values_have_no_estimate() -> None:
+    assert estimate([]) is None
+
+
+def test_median_epoch_of_three_runs_is_the_middle_one() -> None:
+    assert median_epoch([9, 4, ">30"]) == (9, 2, 3)
+
+
+def test_median_epoch_is_censored_when_the_median_run_never_got_there() -> None:
+    assert median_epoch([4, ">30", ">30"]) == (">30", 1, 3)
+
+
+def test_median_epoch_of_an_even_number_is_the_slower_of_the_middle_two() -> None:
+    assert median_epoch([4, 6, 8, ">30"]) == (8, 3, 4)
+    assert median_epoch([4, ">30"]) == (">30", 1, 2)
+
+
+def test_records_are_loaded_in_order_of_their_names(tmp_path: Path, board: Board) -> None:
+    paths = write_records(tmp_path, [make_record(run_id="b"), make_record(run_id="a")])
+    assert [path for path, _ in load_records(board, tmp_path)] == sorted(paths)
+
+
+def test_unreadable_record_is_an_error_with_its_path(tmp_path: Path, board: Board) -> None:
+    path = tmp_path / "small" / "records" / "a.json"
+    path.write_bytes(b"{")
+    with pytest.raises(RecordError, match=f"{path}: is not a JSON object"):
+        load_records(board, tmp_path)
+
+
+def test_record_in_another_boards_folder_is_refused(tmp_path: Path, board: Board) -> None:
+    write_records(tmp_path, [make_record(board__name="other")])
+    with pytest.raises(RecordError, match=r"\$.board.name is 'other'; move the file"):
+        load_records(board, tmp_path)
+
+
+def test_record_under_another_name_is_refused(tmp_path: Path, board: Board) -> None:
+    (tmp_path / "small" / "records" / "a.json").write_bytes(broken(make_record(run_id="b")))
+    with pytest.raises(RecordError, match=r"name the file b\.json"):
+        load_records(board, tmp_path)
+
+
+def test_record_with_other_pins_is_stale_and_the_pins_are_named(board: Board) -> None:
+    pins = dict(board.pins) | {"optim.lr": 0.5, "clip.interval": 3}
+    runs = place(board, make_record(pins=pins))
+    assert runs.ranked == ()
+    assert [run.stale for run in runs.stale] == [("clip.interval", "optim.lr")]
+
+
+def test_partial_run_is_not_ranked(board: Board) -> None:
+    runs = place(board, make_record(status="partial"))
+    assert [run.reason for run in runs.unranked] == ["the run is partial"]
+
+
+def test_run_of_an_untrusted_teacher_is_not_ranked(board: Board) -> None:
+    runs = place(board, make_record(taught=True, teacher__trusted=False))
+    assert [run.reason for run in runs.unranked] == ["nobody has checked what its teacher was trained on"]
+
+
+def test_disputed_run_is_not_ranked_and_says_why(board: Board) -> None:
+    verification = {"state": "disputed", "note": "videos are missing"}
+    runs = place(board, make_record(submission={"verification": verification}))
+    assert [run.reason for run in runs.unranked] == ["disputed: videos are missing"]
+
+
+def test_seed_that_was_run_twice_counts_once(board: Board) -> None:
+    first, second = make_record(run_id="a"), make_record(run_id="b", hits=20)
+    runs = place(board, second, first)
+    assert [run.record.run_id for run in runs.ranked] == ["a"]
+    assert [run.reason for run in runs.unranked] == ["repeats seed 0 of run a"]
+
+
+def test_verified_run_goes_before_its_repetition(board: Board) -> None:
+    checked = make_record(run_id="b", submission={"verification": {"state": "maintainers"}})
+    assert [run.record.run_id for run in place(board, make_record(run_id="a"), checked).ranked] == ["b"]
+
+
+def test_gain_is_paired_by_seed(board: Board) -> None:
+    runs = place(board, *trio([10, 8, 6]), *trio([12, 12, 12], taught=True))
+    gains = [run.gain for run in runs.ranked if not run.is_baseline]
+    assert gains == pytest.approx([0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"cell__fraction": 0.5},
+        {"cell__subset_seed": 1},
+        {"cell__split": 2},
+        {"cell__dataset": "other"},
+        {"student__name": "wide"},
+        {"student__options": {"width": 2}},
+    ],
+)
+def test_run_is_not_paired_across(board: Board, change: dict[str, object]) -> None:
+    runs = place(board, make_record(**change), make_record(taught=True))
+    assert [run.gain for run in runs.ranked if not run.is_baseline] == [None]
+
+
+def test_baseline_with_other_weights_is_a_row_and_no_reference(board: Board) -> None:
+    runs = place(board, make_record(method__base_weights={"action": 0.0}), make_record(taught=True))
+    assert [run.baseline for run in runs.ranked] == [None, None]
+    assert {run.key.method for run in runs.ranked} == {"alone (weight of action: 0)", "soft"}
+
+
+def test_options_are_part_of_the_row(board: Board) -> None:
+    runs = place(board, make_record(taught=True), make_record(taught=True, method__options={"heat": 2, "a": 1}))
+    assert [run.key.method for run in runs.ranked] == ["soft", "soft (a=1, heat=2)"]
+
+
+def test_epochs_to_the_baseline_use_the_paired_baselines_last_value(board: Board) -> None:
+    slow = make_record(curve=[0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.4, 0.5])
+    fast = make_record(curve=[0.2, 0.45, 0.46, 0.47, 0.5, 0.5, 0.5, 0.6], taught=True)
+    run = next(run for run in place(board, slow, fast).ranked if not run.is_baseline)
+    assert (run.epochs_to_baseline(0.9), run.epochs_to_baseline(1.0)) == (2, 5)
+
+
+def test_epochs_to_the_baseline_are_censored(board: Board) -> None:
+    strong = make_record(curve=[0.9] * 8)
+    run = next(run for run in place(board, strong, make_record(taught=True)).ranked if not run.is_baseline)
+    assert run.epochs_to_baseline(1.0) == ">8"
+
+
+def test_epochs_to_the_baseline_are_unknown_without_one(board: Board) -> None:
+    (run,) = place(board, make_record(taught=True)).ranked
+    assert run.epochs_to_baseline(0.9) is None
