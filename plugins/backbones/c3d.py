@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from kdbench.api import Backbone, hookimpl
 
@@ -47,11 +47,6 @@ class C3DNetwork(nn.Sequential):
         layers["pool"] = nn.AdaptiveAvgPool3d(1)
         layers["flatten"] = nn.Flatten()
         super().__init__(layers)
-
-    def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        """Features (B, D)."""
-        features_BD: Tensor = super().forward(clips_BCTHW)
-        return features_BD
 
 
 class C3D(Backbone):

@@ -31,6 +31,8 @@ class TorchvisionBackbone(Backbone):
 
         weights: str = ""
 
+    options: Options
+
     def build(self, width: float) -> nn.Module:
         """The network from (B, C, T, H, W) to (B, D). Raises PluginError for widths other than 1 and bad weights."""
         if width != 1:
@@ -46,9 +48,9 @@ class TorchvisionBackbone(Backbone):
     def network(self) -> nn.Module:
         """Torchvision's network, freshly initialised, without its classifier."""
         # Imported here: torchvision costs a second, and most runs use another backbone.
-        from torchvision.models import get_model
+        from torchvision.models import video
 
-        network: nn.Module = get_model(self.name, weights=None)
+        network: nn.Module = getattr(video, self.name)(weights=None)
         setattr(network, self.classifier, nn.Identity())
         return network
 
