@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -85,7 +86,8 @@ class Verification:
     `sound` counts the videos whose frames and file are as they were prepared. `missing` are (id, expected
     path) of videos that are neither prepared nor there; `gone` the same of prepared videos whose file has
     been removed since, which does no harm; `unprepared` are ids of good files that are not in the store.
-    `broken` and `changed` are (path, reason), `damaged` (id, reason) of stored frames, `extra` are paths.
+    `broken` and `changed` are (path, reason), `damaged` (id, reason) of stored frames; `extra` are paths of
+    video files that belong to no video, which does no harm either.
     """
 
     path: Path
@@ -100,8 +102,8 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether every video is prepared and nothing is broken, changed, damaged or extra."""
-        return not (self.missing or self.unprepared or self.broken or self.changed or self.damaged or self.extra)
+        """Whether every video is prepared, and no file or frame is broken, changed or damaged."""
+        return not (self.missing or self.unprepared or self.broken or self.changed or self.damaged)
 
 
 def store_path(dataset: VideoDataset, geometry: Geometry) -> Path:
@@ -138,6 +140,40 @@ def _header(dataset: VideoDataset, geometry: Geometry) -> dict[str, Any]:
         "pyav": av.__version__,
         "ffmpeg": versions,
     }
+
+
+def describe(dataset: VideoDataset, geometry: Geometry) -> dict[str, Any]:
+    """A data set in plain values: what it is, where its files belong, how many are there and are prepared."""
+    path = store_path(dataset, geometry)
+    store = FrameStore(path) if path.is_dir() else None
+    return {
+        "name": dataset.name,
+        "options": asdict(dataset.options),
+        "source": dataset.source,
+        "classes": len(dataset.classes),
+        "videos": len(dataset.videos),
+        "splits": _splits(dataset),
+        "how_to_get": dataset.how_to_get,
+        "videos_root": str(dataset.root),
+        "files_found": sum(find_video(dataset, video) is not None for video in dataset.videos),
+        "frame_size": f"{geometry.height} x {geometry.width}, {geometry.filter}",
+        "store": str(path),
+        "prepared": len(store.entries) if store else 0,
+        "frames": sum(entry.frames for entry in store.entries.values()) if store else 0,
+        "digest": store.digest if store else None,
+    }
+
+
+def _splits(dataset: VideoDataset) -> dict[str, str]:
+    """The official splits by number, each as its count of training and test videos."""
+    splits: dict[str, str] = {}
+    for number in itertools.count(1):
+        try:
+            split = dataset.split(number)
+        except DataError:
+            return splits
+        splits[str(number)] = f"{len(split.train)} + {len(split.test)}"
+    raise AssertionError("a data set has endless splits")
 
 
 # --- the index ---------------------------------------------------------------------------------------------

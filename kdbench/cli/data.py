@@ -1,0 +1,234 @@
+"""`kdbench data`: list data sets, prepare their frame stores, verify and describe them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kdbench.board import DEFAULT_BOARD, Board, load_board
+
+if TYPE_CHECKING:
+    from kdbench.api import VideoDataset
+    from kdbench.data.decode import Geometry
+    from kdbench.data.store import Progress, Report, Verification
+
+_LINES_A_GROUP = 20
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the options of a command name: a data set, as a board or the user wants it, and a frame size."""
+
+    name: str
+    videos: Path | None
+    board: str
+    options: tuple[tuple[str, str], ...]
+    plugins: tuple[Path, ...]
+
+    def open(self) -> tuple[list[VideoDataset], Geometry]:
+        """The data set, once for each set of options under which the board uses it, and the board's frames."""
+        from kdbench.data.decode import Geometry
+        from kdbench.data.places import videos_root
+        from kdbench.registry import load_registry
+
+        board = load_board(self.board)
+        registered = load_registry(self.plugins).get("datasets", self.name)
+        root = self.videos or videos_root(self.name)
+        variants = [{**options, **dict(self.options)} for options in _options_on(board, self.name)]
+        distinct = [options for at, options in enumerate(variants) if options not in variants[:at]]
+        geometry = Geometry(board.frames.height, board.frames.width, board.frames.filter)
+        return [registered.make(options, root) for options in distinct], geometry
+
+
+def _options_on(board: Board, name: str) -> list[dict[str, Any]]:
+    """The options of a data set in the board's [data] and [transfer]; none where the board does not use it."""
+    uses = [use.options for use in (board.data, board.transfer) if use and use.dataset == name]
+    return uses or [{}]
+
+
+def _key_and_value(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> Any:
+    for pair in pairs:
+        if "=" not in pair:
+            raise click.BadParameter(f"'{pair}' must be KEY=VALUE", context, parameter)
+    return tuple(tuple(pair.split("=", 1)) for pair in pairs)
+
+
+def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument and the options that name a data set; it gets them as one Choice."""
+
+    @wraps(command)
+    def with_choice(**given: Any) -> Any:
+        keys = ("name", "videos", "board", "options", "plugins")
+        return command(Choice(**{key: given.pop(key) for key in keys}), **given)
+
+    for decorate in (
+        click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),
+        click.option(
+            "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load too."
+        ),
+        click.option(
+            "-o", "options", multiple=True, metavar="KEY=VALUE", callback=_key_and_value, help="A data set's option."
+        ),
+        click.option(
+            "--board", default=DEFAULT_BOARD, show_default=True, help="The board whose frames and options to use."
+        ),
+        click.option("--videos", type=click.Path(path_type=Path), help="The folder that holds the video files."),
+        click.argument("name"),
+    ):
+        with_choice = decorate(with_choice)
+    return with_choice
+
+
+@click.group()
+def data() -> None:
+    """Fetch, prepare and check the videos of a data set."""
+
+
+@data.command("list")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load too.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
+    """List the data sets that plugins offer."""
+    from kdbench.registry import load_registry
+
+    registry = load_registry(plugins)
+    rows = [registry.get("datasets", name) for name in registry.names("datasets")]
+    if as_json:
+        _print_json([{"name": row.name, "summary": row.summary, "embedded": row.cls.embedded} for row in rows])
+        return
+    for row in rows:
+        click.echo(f"{row.name:20} {'drawn here' if row.cls.embedded else 'to fetch':12} {row.summary}")
+
+
+@data.command()
+@_choosing
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that decode.  [default: one a core]")
+def prepare(choice: Choice, workers: int | None, as_json: bool) -> None:
+    """Decode every video of a data set once, into the frame store that runs read.
+
+    What is prepared already is left alone, so the same command continues after an interruption and picks up
+    videos that were missing or broken. Ends with exit code 1 while any video is missing or broken.
+    """
+    from kdbench.data.decode import cores
+    from kdbench.data.store import prepare as prepare_store
+
+    datasets, geometry = choice.open()
+    reports = []
+    for dataset in datasets:
+        if dataset.embedded:
+            dataset.provide(lambda line: click.echo(line, err=True))
+        with _progress_bar(f"preparing {dataset.name}") as progress:
+            reports.append(prepare_store(dataset, geometry, workers or cores(), progress))
+    if as_json:
+        _print_json([asdict(report) for report in reports])
+    else:
+        for dataset, report in zip(datasets, reports, strict=True):
+            _print_report(dataset, report)
+    _exit_with(any(report.missing or report.broken for report in reports))
+
+
+@data.command()
+@_choosing
+def verify(choice: Choice, as_json: bool) -> None:
+    """Hash the stored frames and the video files again, and name whatever is missing, broken or changed."""
+    from kdbench.data.store import verify as verify_store
+
+    datasets, geometry = choice.open()
+    verifications = []
+    for dataset in datasets:
+        with _progress_bar(f"verifying {dataset.name}") as progress:
+            verifications.append(verify_store(dataset, geometry, progress))
+    if as_json:
+        _print_json([{**asdict(verification), "ok": verification.ok} for verification in verifications])
+    else:
+        for dataset, verification in zip(datasets, verifications, strict=True):
+            _print_verification(dataset, verification)
+    _exit_with(not all(verification.ok for verification in verifications))
+
+
+@data.command()
+@_choosing
+def info(choice: Choice, as_json: bool) -> None:
+    """Describe a data set: classes, videos, splits, where its files belong, and what is prepared."""
+    from kdbench.data.store import describe
+
+    datasets, geometry = choice.open()
+    described = [describe(dataset, geometry) for dataset in datasets]
+    if as_json:
+        _print_json(described)
+        return
+    for description in described:
+        for key, value in description.items():
+            click.echo(f"{key.replace('_', ' '):16} {_in_words(value)}")
+
+
+# --- printing ----------------------------------------------------------------------------------------------
+
+
+def _print_report(dataset: VideoDataset, report: Report) -> None:
+    size = f"{report.bytes / 1e9:.2f} GB in {report.path}"
+    click.echo(
+        f"{dataset.name}: {report.done + report.reused} of {len(dataset.videos)} videos are prepared "
+        f"({report.done} now, in {report.seconds:.1f} s), {size}"
+    )
+    _print_group("missing", [f"{video}: expected at {path}" for video, path in report.missing])
+    _print_group("broken", [f"{path}: {reason}" for path, reason in report.broken])
+    if len(report.missing) == len(dataset.videos) and dataset.how_to_get:
+        click.echo(dataset.how_to_get)
+
+
+def _print_verification(dataset: VideoDataset, found: Verification) -> None:
+    click.echo(f"{dataset.name}: {found.sound} of {len(dataset.videos)} videos are sound, in {found.path}")
+    _print_group("missing", [f"{video}: expected at {path}" for video, path in found.missing])
+    for title in ("broken", "changed", "damaged"):
+        _print_group(title, [f"{place}: {reason}" for place, reason in getattr(found, title)])
+    _print_group("not prepared yet", found.unprepared)
+    _print_group("of no video of this data set (left alone)", found.extra)
+    if found.gone:
+        click.echo(f"{len(found.gone)} prepared videos have no file any more; runs do not need them")
+
+
+def _print_group(title: str, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    click.echo(f"{title}: {len(lines)}")
+    for line in lines[:_LINES_A_GROUP]:
+        click.echo(f"  {line}")
+    if len(lines) > _LINES_A_GROUP:
+        click.echo(f"  ... and {len(lines) - _LINES_A_GROUP} more; --json lists all")
+
+
+def _print_json(content: Any) -> None:
+    click.echo(json.dumps(content, indent=1, default=str))
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {inner}" for key, inner in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
+def _exit_with(trouble: bool) -> None:
+    if trouble:
+        click.get_current_context().exit(1)
+
+
+@contextmanager
+def _progress_bar(title: str) -> Iterator[Progress]:
+    """A bar with the time left, on stderr so that output can be piped; silent where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total, _: bar.update(task, completed=done, total=total)
