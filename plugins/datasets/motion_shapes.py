@@ -13,7 +13,7 @@ differ between versions of FFmpeg.
 from __future__ import annotations
 
 import hashlib
-import os
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -278,7 +278,7 @@ def _paint(
 
 def _encode(frames_THW3: NDArray[np.uint8], path: Path) -> None:
     """Write an AVI file (MPEG-4, finest quantiser). A part file is renamed, so that two writers do no harm."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with av.open(str(part), "w", format="avi", options={"fflags": "bitexact"}) as container:
             stream = container.add_stream("mpeg4", rate=RATE, options={"qmin": "1", "qmax": "2", "threads": "1"})
