@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kdbench.api import Backbone, Launcher, Method, Teacher, VideoDataset
 
 PROJECT = "kdbench"
+KINDS = ("backbones", "teachers", "methods", "datasets", "launchers")  # the hook of a kind is kdbench_KIND
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -14,12 +14,24 @@ import pluggy
 from kdbench import hookspecs
 from kdbench.api import Backbone, Launcher, Method, Plugin, Teacher, VideoDataset
 from kdbench.errors import PluginError
+from kdbench.hookspecs import KINDS
 from kdbench.options import convert, option_types, type_name
 
-KINDS = ("backbones", "teachers", "methods", "datasets", "launchers")
-SINGULAR = dict(zip(KINDS, ("backbone", "teacher", "method", "data set", "launcher"), strict=True))
+SINGULAR = {
+    "backbones": "backbone",
+    "teachers": "teacher",
+    "methods": "method",
+    "datasets": "data set",
+    "launchers": "launcher",
+}
 
-_BASES: dict[str, type[Plugin]] = dict(zip(KINDS, (Backbone, Teacher, Method, VideoDataset, Launcher), strict=True))
+_BASES: dict[str, type[Plugin]] = {
+    "backbones": Backbone,
+    "teachers": Teacher,
+    "methods": Method,
+    "datasets": VideoDataset,
+    "launchers": Launcher,
+}
 _HOOKS = tuple(f"kdbench_{kind}" for kind in KINDS)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 

@@ -29,8 +29,11 @@ import pluggy
 
 from kdbench import __version__, hookspecs
 from kdbench.errors import PluginError
-from kdbench.offers import KINDS, SINGULAR, because, did_you_mean, offers_of
+from kdbench.hookspecs import KINDS
+from kdbench.offers import SINGULAR, because, did_you_mean, offers_of
 from kdbench.options import convert, option_types, type_name
+
+__all__ = ["KINDS", "Broken", "Origin", "Registered", "Registry", "load_registry"]
 
 _PLUGINS = "kdbench_plugins"
 _SLOW_IMPORT_S = 2.0
@@ -122,6 +125,15 @@ class Registry:
             f"no {SINGULAR[kind]} is called '{name}'; {self._perhaps_broken(kind, name)}{did_you_mean(name, known)}"
             f"known: {', '.join(self.names(kind)) or 'none'}"
         )
+
+    def get_any(self, name: str) -> Registered:
+        """The first plugin of any kind by name. Raises PluginError, naming the nearest known one."""
+        known = {plugin.name: plugin for plugin in self.all()}
+        if name in known:
+            return next(plugin for plugin in self.all() if plugin.name == name)
+        broken = "".join(self._perhaps_broken(kind, name) for kind in KINDS)
+        hint = f"{broken}{did_you_mean(name, known)}"
+        raise PluginError(f"no plugin is called '{name}'; {hint}`kdbench plugins list` names them all")
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, sorted."""

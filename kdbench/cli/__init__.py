@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("kdbench.cli.run:run", "Train one student on a board and write its record."),
     "sweep": ("kdbench.cli.sweep:sweep", "Fill the cells of a board, teachers first."),
     "data": ("kdbench.cli.data:data", "Fetch, prepare and check the videos of a data set."),
-    "plugins": ("kdbench.cli.plugins:plugins", "List, show and check plugins."),
+    "plugins": ("kdbench.cli.plugins:plugins", "List the plugins and show one in full."),
     "board": ("kdbench.cli.board:board", "Show a board: its pins, its cells and its rows."),
     "submit": ("kdbench.cli.records:submit", "Put the records of finished runs on their leaderboard."),
     "validate": ("kdbench.cli.records:validate", "Check records against the schema and their own numbers."),

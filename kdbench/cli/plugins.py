@@ -1,0 +1,175 @@
+"""`kdbench plugins`: list the plugins, broken ones with their reason, and show one in full."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kdbench.board import DEFAULT_BOARD, Board, load_board
+from kdbench.errors import PluginError
+from kdbench.hookspecs import KINDS
+
+if TYPE_CHECKING:
+    from kdbench.registry import Registered, Registry
+
+_plugin = click.option(
+    "--plugin", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Load this file too."
+)
+_kind = click.option("--kind", type=click.Choice(KINDS), help="Only plugins of this kind.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def plugins() -> None:
+    """List the plugins and show one in full."""
+
+
+@plugins.command("list")
+@_kind
+@_plugin
+@_json
+def list_plugins(kind: str | None, files: tuple[Path, ...], as_json: bool) -> None:
+    """Name every plugin, and the broken ones with the reason."""
+    from kdbench.registry import load_registry
+
+    registry = load_registry(files)
+    listed = [plugin for plugin in registry.all() if kind in (None, plugin.kind)]
+    if as_json:
+        broken = [dataclasses.asdict(each) for each in registry.broken]
+        click.echo(json.dumps({"plugins": [_entry(plugin) for plugin in listed], "broken": broken}, indent=2))
+        return
+    for each in KINDS if kind is None else (kind,):
+        rows = [_row(plugin) for plugin in listed if plugin.kind == each]
+        _print_table(each, rows or [("none", "", "")])
+    if registry.broken:
+        _print_table("broken", [(each.where, each.reason) for each in registry.broken])
+
+
+@plugins.command("show")
+@click.argument("name")
+@_kind
+@click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Measure a backbone as this board uses it.")
+@_plugin
+@_json
+def show_plugin(name: str, kind: str | None, board: str, files: tuple[Path, ...], as_json: bool) -> None:
+    """Show one plugin: file, digest, options, sizes."""
+    from kdbench.registry import load_registry
+
+    plugin = _find(load_registry(files), name, kind)
+    facts = _entry(plugin) | _interior(plugin)
+    if plugin.kind == "backbones":
+        facts |= _sizes(plugin, load_board(board))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    _print_table(f"{plugin.name} ({plugin.kind})", list(_lines(facts)))
+
+
+def _find(registry: Registry, name: str, kind: str | None) -> Registered:
+    if kind is not None:
+        return registry.get(kind, name)
+    found = [plugin for plugin in registry.all() if plugin.name == name]
+    if len(found) > 1:
+        kinds = [plugin.kind for plugin in found]
+        raise PluginError(f"'{name}' stands among {' and '.join(kinds)}; say which with --kind {kinds[0]}")
+    return found[0] if found else registry.get_any(name)
+
+
+def _entry(plugin: Registered) -> dict[str, Any]:
+    """One plugin of the list, as JSON."""
+    origin = plugin.origin
+    return {
+        "kind": plugin.kind,
+        "name": plugin.name,
+        "summary": plugin.summary,
+        "file": str(origin.file),
+        "distribution": origin.distribution,
+        "version": origin.version,
+        "sha256": origin.sha256,
+        "notes": list(plugin.notes),
+    }
+
+
+def _interior(plugin: Registered) -> dict[str, Any]:
+    """What a plugin's class says of itself: source, docstring and options."""
+    from kdbench.options import option_types, type_name
+
+    options = plugin.cls.Options
+    types, defaults = option_types(options), options()
+    return {
+        "source": plugin.cls.source,
+        "doc": inspect.cleandoc(plugin.cls.__doc__ or ""),
+        "options_doc": inspect.cleandoc(options.__doc__ or ""),
+        "options": [
+            {"name": name, "type": type_name(wanted), "default": getattr(defaults, name)}
+            for name, wanted in types.items()
+        ],
+    }
+
+
+def _sizes(plugin: Registered, board: Board) -> dict[str, Any]:
+    """A backbone's sizes at the board's width and clip shape; the reason under "refused" when it has none there."""
+    from kdbench.measure import describe
+
+    clip = (3, board.clip.length, board.frames.crop, board.frames.crop)
+    facts: dict[str, Any] = {"board": board.name, "width": board.networks.width, "clip": clip}
+    try:
+        backbone = plugin.make({})
+        measured = describe(backbone.build(board.networks.width), clip, backbone.taps)
+    except PluginError as error:
+        return facts | {"refused": str(error)}
+    return facts | dataclasses.asdict(measured)
+
+
+def _row(plugin: Registered) -> tuple[str, str, str]:
+    notes = "".join(f" [{note}]" for note in plugin.notes)
+    return plugin.name, plugin.summary + notes, f"{plugin.origin.distribution} {plugin.origin.version}".strip()
+
+
+def _lines(facts: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """The facts of `show` as rows of text; lists become one row each."""
+    for key, value in facts.items():
+        if key == "options":
+            for option in value:
+                yield "option", f"{option['name']}: {option['type']} = {option['default']!r}"
+        elif key == "taps":
+            yield from ((f"tap {name}", f"{_shape(shape)} (C, T, H, W)") for name, shape in value.items())
+        elif key == "clip":
+            yield key, f"{_shape(value)} (C, T, H, W)"
+        elif key == "gmacs":
+            yield key, f"{value:.1f} for one clip"
+        elif value not in ("", []) and key not in ("kind", "name", "summary"):
+            yield from ((key if at == 0 else "", line) for at, line in enumerate(_text_lines(value)))
+
+
+def _text_lines(value: Any) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else str(value).split("\n")
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _print_table(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Rows under a title: a rich table on a terminal, else aligned lines that grep and diff can read."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*[""] * len(rows[0]), title=title, title_justify="left", show_header=False, box=None)
+        for row in rows:
+            table.add_row(*map(Text, row))
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    click.echo(title)
+    for row in rows:
+        click.echo("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
