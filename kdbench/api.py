@@ -99,7 +99,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network made of the clips of a batch; logits are fp32.
+    """What a network made of the clips of a batch; all fp32, so that a loss never works in half precision.
 
     Without a suffix V a field belongs to clip 0. `taps` holds the feature maps (B, C, T, H, W) of clip 0
     that were asked for. `pretext_BK` and `embedding_BVE` are None where the network saw clip 0 alone, as a
@@ -118,13 +118,16 @@ class Outputs:
 class NetworkSpec:
     """What a method may know of a network before training: names, sizes and tap shapes (C, T, H, W).
 
-    `classifier` is the linear action head itself (frozen in a teacher), for methods that borrow it.
+    `tap_paths` are the submodules behind the taps; `gmacs` are those of one clip. `classifier` is the linear
+    action head itself (frozen in a teacher), for methods that borrow it.
     """
 
     backbone: str
     features: int
     classes: int
-    taps: Mapping[str, tuple[int, int, int, int]]
+    taps: Mapping[str, tuple[int, ...]]
+    tap_paths: Mapping[str, str]
+    gmacs: float
     classifier: nn.Module
 
 
@@ -240,6 +243,10 @@ class TeacherContext(ABC):
     @abstractmethod
     def network(self, backbone: str) -> Network:
         """An untrained network of a backbone, with the heads, width and classes of the run's board."""
+
+    @abstractmethod
+    def from_file(self, path: Path, backbone: str | None = None) -> TeacherNetwork:
+        """The network in a weights.pt, or, with its backbone named, in a plain state dictionary; data only."""
 
     @abstractmethod
     def trained(self, backbone: str, fraction: float) -> TeacherNetwork:

@@ -14,6 +14,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -22,7 +23,7 @@ import msgspec
 from kdbench.errors import BoardError
 
 DEFAULT_BOARD = "camarena2024"
-BOARDS = Path(__file__).resolve().parent.parent / "leaderboards"
+BOARDS = Path(str(files("kdbench_boards")))
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -229,6 +230,21 @@ class Board(Section, frozen=True, kw_only=True, dict=True):
     def stage_epochs(self) -> tuple[int, ...]:
         """The epochs (counted from 1) that end the early, middle and late stage."""
         return tuple(max(1, int(stage * self.optim.epochs + 0.5)) for stage in self.evaluation.stages)
+
+
+def transfer_board(board: Board) -> Board:
+    """The board that fine-tuning runs under: the second data set, supervised, random crop and flip only."""
+    transfer = board.transfer
+    if transfer is None:
+        raise BoardError(f"board {board.name} has no [transfer] section")
+    return msgspec.structs.replace(
+        board,
+        data=Data(dataset=transfer.dataset, split=transfer.split, options=transfer.options),
+        augment=msgspec.structs.replace(board.augment, flip=transfer.flip, jitter=0.0, grey=0.0, blur=0.0),
+        objective=msgspec.structs.replace(board.objective, kind="supervised"),
+        optim=Optim(**{name: getattr(transfer, name) for name in Optim.__struct_fields__}),
+        transfer=None,
+    )
 
 
 def digest_of_pins(pins: Mapping[str, Any]) -> str:

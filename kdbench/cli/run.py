@@ -1,0 +1,56 @@
+"""`kdbench run`: one run, or the rest of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kdbench.board import DEFAULT_BOARD
+
+
+@click.command()
+@click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Board name, or path of a board.toml.")
+@click.option("--student", required=True, help="Backbone to train.")
+@click.option("--teacher", help="Backbone whose own run on this board teaches, or KIND:ARGUMENT.")
+@click.option("--method", help="Training method.  [default: the board's, with or without a teacher]")
+@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the method.")
+@click.option("--fraction", type=float, default=1.0, show_default=True, help="Share of the training videos.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Training seed.")
+@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
+@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that decode videos.  [default: all cores]")
+@click.option("--allow-missing", is_flag=True, help="Run on the videos that are there; the record is never ranked.")
+@click.option("--untrusted-teacher", is_flag=True, help="Use a teacher that does not say what it has seen.")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
+def run(board: str, options: Sequence[str], videos: Sequence[str], plugins: Sequence[Path], **given: Any) -> None:
+    """Train one student on a board and write its record.
+
+    The same command continues a run that was interrupted, and shows the result of one that is finished.
+    """
+    from kdbench.board import load_board
+    from kdbench.cli.arguments import key_values, videos_by_dataset
+    from kdbench.cli.progress import TerminalWatcher
+    from kdbench.cli.summary import summary_of
+    from kdbench.data.material import Access
+    from kdbench.registry import load_registry
+    from kdbench.run import Bench, RunRequest, execute
+
+    read = load_board(board)
+    workers = {} if given["workers"] is None else {"workers": given["workers"]}
+    folders = videos_by_dataset(videos, read.data.dataset)
+    asked = {name: given[name] for name in ("student", "teacher", "method", "fraction", "seed")}
+    with TerminalWatcher() as watcher:
+        bench = Bench(
+            registry=load_registry(plugins),
+            watcher=watcher,
+            runs=given["runs"],
+            access=Access(videos=folders, allow_missing=given["allow_missing"], **workers),
+            device=given["device"],
+            untrusted_teacher=given["untrusted_teacher"],
+        )
+        record = execute(RunRequest(board=read, options=key_values(options), **asked), bench)
+    click.echo(summary_of(record, given["runs"]))

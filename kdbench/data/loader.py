@@ -1,0 +1,192 @@
+"""Data set + subset + board -> batches on the device: seeded, endless by epochs, the same after any resume.
+
+A batch depends only on (seed, epoch, position in the epoch). Threads read the windows of the next batches
+from the frame store into a ring of reused (on CUDA: pinned) buffers while the device works on this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kdbench.api import Batch
+from kdbench.board import Board
+from kdbench.data import augment, sampling
+from kdbench.data.sampling import Ints
+from kdbench.data.store import FrameStore
+
+RING = 3
+
+
+@dataclass(frozen=True)
+class VideoList:
+    """The videos of one side of a split that the store holds: ids, labels, lengths in frames, keys for draws."""
+
+    ids: tuple[str, ...]
+    labels: Ints
+    lengths: Ints
+    keys: Ints
+
+    @classmethod
+    def of(cls, store: FrameStore, ids: Sequence[str], label_of: dict[str, int]) -> VideoList:
+        """The list of `ids`, all of which must be in the store."""
+        return cls(
+            ids=tuple(ids),
+            labels=np.array([label_of[name] for name in ids], dtype=np.int64),
+            lengths=np.array([store.entries[name].frames for name in ids], dtype=np.int64),
+            keys=np.array([sampling.video_key(name) for name in ids], dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What to read for one batch: positions in the list (B,), frames (B, V, T), and what becomes of them."""
+
+    index_B: Ints
+    frames_BVT: Ints
+    parameters: augment.ClipParameters
+    pretext_B: Ints | None = None
+    spatial_N: Ints | None = None
+
+
+class Slot:
+    """One reused buffer for raw windows, and the copy to the device that last read it."""
+
+    def __init__(self, size: tuple[int, int, int], device: torch.device) -> None:
+        self.raw_NTF = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self.copied: torch.cuda.Event | None = None
+
+    def fill(self, store: FrameStore, videos: VideoList, windows: Windows) -> None:
+        """Read the windows; runs in a thread, which alone waits for the last copy out of this buffer."""
+        if self.copied:
+            self.copied.synchronize()
+        raw, views = self.raw_NTF.numpy(), windows.frames_BVT.shape[1]
+        for clip, frames_T in enumerate(windows.frames_BVT.reshape(-1, windows.frames_BVT.shape[2])):
+            store.read(videos.ids[windows.index_B[clip // views]], frames_T, raw[clip])
+
+    def on(self, device: torch.device, clips: int) -> Tensor:
+        """The first `clips` windows on the device; on the CPU the buffer itself."""
+        if device.type != "cuda":
+            return self.raw_NTF[:clips]
+        moved = self.raw_NTF[:clips].to(device, non_blocking=True)
+        self.copied = torch.cuda.Event()
+        self.copied.record()
+        return moved
+
+
+class Ring:
+    """Reused buffers, filled by threads a few batches ahead. One reader at a time."""
+
+    def __init__(self, store: FrameStore, clips: int, length: int, device: torch.device) -> None:
+        self.store, self.device = store, device
+        self.slots = [Slot((clips, length, store.geometry.frame_bytes), device) for _ in range(RING + 1)]
+        self.wait_s = 0.0
+
+    def read(self, videos: VideoList, batches: Iterator[Windows]) -> Iterator[tuple[Windows, Tensor]]:
+        """Yield each batch's windows with its frames (N, T, F) on the device, in order."""
+        free = deque(self.slots)
+        with ThreadPoolExecutor(max_workers=2) as threads:
+            ahead: deque[tuple[Windows, Slot, Future[None]]] = deque()
+            while True:
+                while len(ahead) < RING and (windows := next(batches, None)) is not None:
+                    slot = free.popleft()
+                    ahead.append((windows, slot, threads.submit(slot.fill, self.store, videos, windows)))
+                if not ahead:
+                    return
+                windows, slot, filled = ahead.popleft()
+                begin = time.perf_counter()
+                filled.result()
+                self.wait_s += time.perf_counter() - begin
+                batch, views, _ = windows.frames_BVT.shape
+                yield windows, slot.on(self.device, batch * views)
+                free.append(slot)
+
+
+class TrainingLoader:
+    """The batches of each epoch. `tuples` decides between tuples of three clips and single clips."""
+
+    def __init__(
+        self, board: Board, store: FrameStore, videos: VideoList, device: torch.device, seed: int, *, tuples: bool
+    ) -> None:
+        self.board, self.videos, self.device, self.seed, self.tuples = board, videos, device, seed, tuples
+        # A subset smaller than a batch is one batch; else the last, incomplete batch is dropped.
+        self.batch = min(board.optim.batch, len(videos))
+        self.steps = len(videos) // self.batch
+        clips = board.clip.per_tuple if tuples else 1
+        self.ring = Ring(store, self.batch * clips, board.clip.length, device)
+        self.labels = torch.from_numpy(videos.labels).to(device)
+
+    @property
+    def wait_s(self) -> float:
+        """Seconds spent waiting for frames so far."""
+        return self.ring.wait_s
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch, counted from 0."""
+        frames, kernel = self.board.frames, self.board.augment.blur_kernel
+        for windows, raw_NTF in self.ring.read(self.videos, self._windows(number)):
+            clips = augment.to_clips(frames, raw_NTF, windows.parameters, kernel, windows.spatial_N)
+            clips = clips.contiguous(memory_format=torch.channels_last_3d)
+            index_B = torch.from_numpy(windows.index_B).to(self.device, non_blocking=True)
+            pretext = windows.pretext_B
+            yield Batch(
+                clips_BVCTHW=clips.view(len(windows.index_B), -1, *clips.shape[1:]),
+                labels_B=self.labels[index_B],
+                index_B=index_B,
+                pretext_B=None if pretext is None else torch.from_numpy(pretext).to(self.device, non_blocking=True),
+            )
+
+    def _windows(self, epoch: int) -> Iterator[Windows]:
+        order = sampling.epoch_order(self.videos.keys, self.seed, epoch)
+        for step in range(self.steps):
+            yield self.windows_of(order[step * self.batch : (step + 1) * self.batch], epoch)
+
+    def windows_of(self, index_B: Ints, epoch: int) -> Windows:
+        """What one batch reads: a pure function of the seed, the epoch and the videos in it."""
+        lengths_B, keys_B = self.videos.lengths[index_B], self.videos.keys[index_B]
+        clips = self.board.clip.per_tuple if self.tuples else 1
+        draws = augment.draw_parameters(self.board, keys_B, clips, self.seed, epoch)
+        if not self.tuples:
+            frames_BVT = sampling.draw_clips(self.board.clip, lengths_B, keys_B, self.seed, epoch)
+            return Windows(index_B, frames_BVT, draws)
+        drawn = sampling.draw_tuples(self.board, lengths_B, keys_B, self.seed, epoch)
+        spatial_BV = np.zeros((len(index_B), clips), dtype=np.int64)
+        spatial_BV[:, sampling.MIDDLE] = drawn.spatial_B
+        return Windows(index_B, drawn.frames_BVT, draws, drawn.pretext_B, spatial_BV.reshape(-1))
+
+
+class TestLoader:
+    """The test views of a list of videos, in order, `batch` clips at a time: centre crop, no augmentation."""
+
+    __test__ = False  # the name is the vocabulary's; pytest must not collect it
+
+    def __init__(self, board: Board, store: FrameStore, videos: VideoList, device: torch.device) -> None:
+        self.board, self.videos, self.device = board, videos, device
+        self.batch = 4 * board.optim.batch
+        self.ring = Ring(store, self.batch, board.clip.length, device)
+
+    def clips(self, views: int) -> Iterator[tuple[Ints, Tensor]]:
+        """Yield (position of each clip's video (N,), clips (N, 3, T, S, S))."""
+        kernel = self.board.augment.blur_kernel
+        for windows, raw_NTF in self.ring.read(self.videos, self._windows(views)):
+            clips = augment.to_clips(self.board.frames, raw_NTF, windows.parameters, kernel, None)
+            yield windows.index_B, clips.contiguous(memory_format=torch.channels_last_3d)
+
+    def _windows(self, views: int) -> Iterator[Windows]:
+        length = self.board.clip.length
+        frames_NT = np.concatenate([sampling.test_views(length, int(count), views) for count in self.videos.lengths])
+        index_N = np.repeat(np.arange(len(self.videos), dtype=np.int64), views)
+        for at in range(0, len(index_N), self.batch):
+            part = slice(at, at + self.batch)
+            crops = augment.centre_parameters(self.board.frames, len(index_N[part]))
+            yield Windows(index_N[part], frames_NT[part][:, None], crops)

@@ -1,0 +1,148 @@
+"""What one run learns from and is tested on: data set, frame store, subset and test list, with their digests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from kdbench.api import VideoDataset
+from kdbench.board import Board
+from kdbench.data.decode import Geometry
+from kdbench.data.loader import VideoList
+from kdbench.data.places import videos_root
+from kdbench.data.store import FrameStore, prepare
+from kdbench.data.subsets import list_digest, subset
+from kdbench.errors import DataError
+from kdbench.registry import Registry
+
+
+class Watcher(Protocol):
+    """Where a long job says what it does."""
+
+    def say(self, text: str) -> None:
+        """One line of news."""
+
+    def stage(self, title: str, total: int) -> Callable[[int], None]:
+        """Begin a job of `total` parts; the answer is called with the number done so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Where videos lie (by data set; else under the kdbench home) and whether missing ones are accepted."""
+
+    videos: Mapping[str, Path] = field(default_factory=dict)
+    allow_missing: bool = False
+    workers: int = os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Material:
+    """The two sides of a split as a run uses them; digests are those of the official lists."""
+
+    dataset: str
+    split: int
+    classes: tuple[str, ...]
+    store: FrameStore
+    train: VideoList
+    test: VideoList
+    training_list: tuple[str, ...]
+    training_list_sha256: str
+    test_list: tuple[str, ...]
+    test_list_sha256: str
+    missing: int
+
+    def qualified(self, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Ids that are unique over all data sets: "<data set>/<id>"."""
+        return tuple(f"{self.dataset}/{name}" for name in ids)
+
+
+def open_dataset(board: Board, registry: Registry, access: Access) -> VideoDataset:
+    """The data set of a board's [data] section, at the folder the user or the kdbench home gives."""
+    name = board.data.dataset
+    root = access.videos.get(name, videos_root(name))
+    dataset: VideoDataset = registry.get("datasets", name).make(board.data.options, root)
+    return dataset
+
+
+def open_material(
+    board: Board, registry: Registry, access: Access, cell: tuple[float, int], watcher: Watcher
+) -> Material:
+    """Open what a cell (fraction, subset seed) of a board needs, preparing frames where they are missing.
+
+    Raises DataError when videos are missing or broken, unless `access.allow_missing`.
+    """
+    dataset = open_dataset(board, registry, access)
+    _bring_videos(dataset, registry, watcher)
+    split = dataset.split(board.data.split)
+    labels = {video.id: video.label for video in dataset.videos}
+    fraction, subset_seed = cell
+    chosen = subset(dataset.videos, split.train, fraction, subset_seed)
+    store = _open_store(dataset, board, (*chosen, *split.test), access, watcher)
+    train = [name for name in chosen if name in store.entries]
+    test = [name for name in split.test if name in store.entries]
+    missing = len(chosen) + len(split.test) - len(train) - len(test)
+    if not train or not test:
+        raise DataError(dataset.root, f"{len(train)} training and {len(test)} test videos are left; a run needs both")
+    return Material(
+        dataset=dataset.name,
+        split=board.data.split,
+        classes=dataset.classes,
+        store=store,
+        train=VideoList.of(store, train, labels),
+        test=VideoList.of(store, test, labels),
+        training_list=chosen,
+        training_list_sha256=list_digest(chosen),
+        test_list=split.test,
+        test_list_sha256=list_digest(split.test),
+        missing=missing,
+    )
+
+
+def _bring_videos(dataset: VideoDataset, registry: Registry, watcher: Watcher) -> None:
+    """Draw embedded videos; without the videos of any other data set, say how to get them."""
+    if dataset.embedded:
+        dataset.provide(watcher.say)
+    elif not dataset.root.is_dir():
+        easy = _boards_without_download(registry)
+        raise DataError(dataset.root, f"no videos of '{dataset.name}' here; {dataset.how_to_get}. {easy}")
+
+
+def _boards_without_download(registry: Registry) -> str:
+    from kdbench.board import board_names, load_board
+
+    boards = [load_board(name) for name in board_names()]
+    embedded = [board.name for board in boards if registry.get("datasets", board.data.dataset).cls.embedded]
+    return f"Without any download: --board {embedded[0]}" if embedded else ""
+
+
+def _open_store(
+    dataset: VideoDataset, board: Board, needed: tuple[str, ...], access: Access, watcher: Watcher
+) -> FrameStore:
+    frames = board.frames
+    geometry = Geometry(frames.height, frames.width, frames.filter)
+    try:
+        store = FrameStore.open(dataset, geometry)
+    except DataError:
+        store = None
+    if store and all(name in store.entries for name in needed):
+        return store
+    watcher.say(f"preparing the frames of {dataset.name} ({frames.height} x {frames.width}); this is done once")
+    tick = watcher.stage("decoding", len(dataset.videos))
+    report = prepare(dataset, geometry, access.workers, lambda done, total, name: tick(done))
+    store = FrameStore.open(dataset, geometry)
+    lacking = [name for name in needed if name not in store.entries]
+    if lacking and not access.allow_missing:
+        raise DataError(dataset.root, _say_lacking(lacking, report.broken))
+    return store
+
+
+def _say_lacking(lacking: list[str], broken: Sequence[tuple[str, str]]) -> str:
+    shown = ", ".join(lacking[:3]) + (" and others" if len(lacking) > 3 else "")
+    bad = "".join(f"; {path}: {reason}" for path, reason in broken[:3])
+    return (
+        f"{len(lacking)} of the videos this run needs are missing or broken ({shown}){bad}; "
+        "`kdbench data verify` names them all, --allow-missing runs on the rest (its record is never ranked)"
+    )

@@ -1,0 +1,47 @@
+"""Video-level accuracy over test views. The only reader of the test list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from kdbench.data.loader import TestLoader
+from kdbench.records import Predictions, pack_ids
+from kdbench.train import autocast
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Top-1 and top-5 shares, and the predictions in the order of the test list."""
+
+    top1: float
+    top5: float
+    predictions: Predictions
+
+
+def evaluate(network: nn.Module, loader: TestLoader, precision: str, classes: int, views: int) -> Evaluation:
+    """Score a network: logits (K) averaged over each video's views, then argmax (pin 25).
+
+    Leaves the network in the mode it was in.
+    """
+    was_training = network.training
+    network.eval()
+    sums_BK = torch.zeros(len(loader.videos), classes, device=loader.device)
+    with torch.no_grad(), autocast(loader.device, precision):
+        for index_N, clips_NCTHW in loader.clips(views):
+            rows = torch.from_numpy(index_N).to(loader.device, non_blocking=True)
+            sums_BK.index_add_(0, rows, network(clips_NCTHW).float())
+    network.train(was_training)
+    best_BK = sums_BK.topk(min(5, classes), dim=1).indices
+    labels_B = torch.from_numpy(loader.videos.labels).to(loader.device)
+    in_top5 = int((best_BK == labels_B[:, None]).any(1).sum())
+    guesses = best_BK[:, 0].tolist()
+    labels = loader.videos.labels.tolist()
+    hits = sum(guess == label for guess, label in zip(guesses, labels, strict=True))
+    return Evaluation(
+        top1=hits / len(labels),
+        top5=in_top5 / len(labels),
+        predictions=Predictions(packed=pack_ids(guesses), labels=pack_ids(labels), in_top5=in_top5),
+    )

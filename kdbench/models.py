@@ -1,0 +1,117 @@
+"""A network: backbone, heads and taps. A frozen teacher is frozen here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kdbench import streams
+from kdbench.api import NetworkSpec, Outputs
+from kdbench.board import Board
+from kdbench.measure import describe
+from kdbench.registry import Registered
+
+PRETEXT_CLASSES = 5
+
+
+class Network(nn.Module):
+    """Backbone (N, 3, T, S, S) -> features (N, D), with three heads.
+
+    `action`: linear to K classes. `pretext`: linear from the three clips' features, concatenated, to the five
+    transforms. `projection`: D-D, ReLU, D-E, L2-normalised, for the contrastive term. Heads as in
+    Pretext-Contrastive Learning; sizes for D = 512 are 512 x K, 7,685 and 328,320 parameters.
+    """
+
+    def __init__(self, backbone: nn.Module, spec: NetworkSpec, clips: int, embedding: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone = backbone
+        self.action = spec.classifier
+        self.pretext = nn.Linear(clips * spec.features, PRETEXT_CLASSES)
+        self.projection = nn.Sequential(
+            nn.Linear(spec.features, spec.features), nn.ReLU(), nn.Linear(spec.features, embedding)
+        )
+
+    def forward(self, clips_NCTHW: Tensor) -> Tensor:
+        """Action logits (N, K) of single clips: what evaluation and fine-tuning use."""
+        logits: Tensor = self.action(self.backbone(clips_NCTHW))
+        return logits
+
+    def outputs(self, clips_BVCTHW: Tensor, taps: Sequence[str] = (), *, detach_action: bool = False) -> Outputs:
+        """Everything a loss may look at. All clips pass the backbone at once (and share batch statistics).
+
+        `detach_action` trains the action head on detached features: an online probe.
+        """
+        videos, clips = clips_BVCTHW.shape[:2]
+        with self._tapped(taps) as caught:
+            pooled_ND = self.backbone(clips_BVCTHW.flatten(0, 1))
+        pooled_BVD = pooled_ND.view(videos, clips, -1)
+        pooled_BD = pooled_BVD[:, 0]
+        whole = clips * self.spec.features == self.pretext.in_features
+        return Outputs(
+            logits_BK=self.action(pooled_BD.detach() if detach_action else pooled_BD).float(),
+            pooled_BD=pooled_BD.float(),
+            pooled_BVD=pooled_BVD.float(),
+            taps={name: maps.view(videos, clips, *maps.shape[1:])[:, 0].float() for name, maps in caught.items()},
+            pretext_BK=self.pretext(pooled_BVD.flatten(1)).float() if whole else None,
+            embedding_BVE=F.normalize(self.projection(pooled_BVD).float(), dim=2) if whole else None,
+        )
+
+    @contextmanager
+    def _tapped(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+        caught: dict[str, Tensor] = {}
+        hooks = []
+        for name in taps:
+            module = self.backbone.get_submodule(self.spec.tap_paths[name])
+
+            def catch(_module: nn.Module, _inputs: object, result: Tensor, name: str = name) -> None:
+                caught[name] = result
+
+            hooks.append(module.register_forward_hook(catch))
+        try:
+            yield caught
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def build_network(board: Board, backbone: Registered, classes: int, seed: int, options: dict[str, object]) -> Network:
+    """A network of the board's width and clip shape, initialised from (seed, "initialisation") alone.
+
+    The global generator is left as it was found.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams.stream_seed(seed, "initialisation"))
+        plugin = backbone.make(options)
+        module = plugin.build(board.networks.width)
+        shape = (3, board.clip.length, board.frames.crop, board.frames.crop)
+        facts = describe(module, shape, plugin.taps)
+        spec = NetworkSpec(
+            backbone=backbone.name,
+            features=facts.features,
+            classes=classes,
+            taps=facts.taps,
+            tap_paths=plugin.taps,
+            classifier=nn.Linear(facts.features, classes),
+            gmacs=facts.gmacs,
+        )
+        return Network(module, spec, board.clip.per_tuple, board.objective.projection)
+
+
+def freeze(network: Network) -> Network:
+    """Make a teacher of a network: evaluation mode, no gradients, buffers fixed.
+
+    Its forward runs under `no_grad`, not `inference_mode`: a loss saves teacher outputs for its backward.
+    """
+    network.eval()
+    network.requires_grad_(False)
+    return network
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Trainable and frozen parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,82 @@
+"""Where a record comes from: versions, device class, precision and determinism. No host name, user or path."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdbench import __version__
+from kdbench.records import Code
+
+PACKAGES = ("torch", "torchvision", "av", "numpy", "msgspec")
+
+
+def environment(device: torch.device, precision: str) -> dict[str, Any]:
+    """Versions, the class of the device, threads, precision and what was pinned for determinism."""
+    return {
+        "python": platform.python_version(),
+        "os": f"{platform.system()} {platform.machine()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "device": _device(device),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "deterministic": {
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        },
+    }
+
+
+def _device(device: torch.device) -> dict[str, Any]:
+    if device.type != "cuda":
+        return {"type": device.type, "name": _processor(), "count": 1}
+    return {
+        "type": "cuda",
+        "name": torch.cuda.get_device_name(device),
+        "count": 1,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+def _processor() -> str:
+    """The processor's model name, where the system tells it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def code() -> Code:
+    """The version of kdbench, and its commit where it runs from a repository."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return Code(version=__version__, commit=None, dirty=None)
+    commit = _git(here, "rev-parse", "HEAD")
+    changes = _git(here, "status", "--porcelain", "--", "kdbench", "plugins", "pyproject.toml")
+    return Code(version=__version__, commit=commit or None, dirty=bool(changes))
+
+
+def _git(where: Path, *arguments: str) -> str:
+    try:
+        answer = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(where), *arguments],  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return ""
+    return answer.stdout.strip()

@@ -1,0 +1,396 @@
+"""The only composer: board + student + teacher + method + fraction + seed -> Record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+
+from kdbench import provenance, streams
+from kdbench.api import Method, Task, TeacherCard, TeacherNetwork
+from kdbench.board import DEFAULT_BOARD, Board
+from kdbench.course import Course, CourseResult, EpochWatcher, follow
+from kdbench.data.loader import TestLoader, TrainingLoader
+from kdbench.data.material import Access, Material, open_material
+from kdbench.errors import BoardError, PluginError, RunFailed
+from kdbench.models import Network, build_network, num_parameters
+from kdbench.objective import Objective
+from kdbench.records import (
+    METRIC,
+    SCHEMA_VERSION,
+    BoardRef,
+    Cell,
+    Cost,
+    MethodRef,
+    Record,
+    Stage,
+    StudentRef,
+    TransferResult,
+    derive,
+)
+from kdbench.registry import Registered, Registry
+from kdbench.rundir import RunDir
+from kdbench.teaching import Context, Taught, card_of, card_values, load_weights, obtain, plugin_reference
+from kdbench.teaching import weights_content
+from kdbench.train import Training, device_and_precision, make_optimiser
+from kdbench.transfer import Transfer, fine_tune
+
+STAGES = ("early", "middle", "late")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What one run is: everything that decides its numbers."""
+
+    board: Board
+    student: str
+    teacher: str | None = None
+    method: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fraction: float = 1.0
+    seed: int = 0
+
+    @property
+    def method_name(self) -> str:
+        """The method asked for; else the board's: one for a run with a teacher, its baseline for one without."""
+        methods = self.board.methods
+        return self.method or (methods.taught if self.teacher else methods.baseline)
+
+    def command(self) -> str:
+        """The command that repeats the run."""
+        words = ["kdbench", "run"]
+        words += [] if self.board.name == DEFAULT_BOARD else ["--board", self.board.name]
+        words += ["--student", self.student]
+        words += ["--teacher", self.teacher] if self.teacher else []
+        words += ["--method", self.method_name]
+        words += [word for name, value in sorted(self.options.items()) for word in ("-o", f"{name}={value}")]
+        return shlex.join([*words, "--fraction", f"{self.fraction:g}", "--seed", str(self.seed)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where runs happen: plugins, folders, device, and who is told. Decides no number of a record."""
+
+    registry: Registry
+    watcher: EpochWatcher
+    runs: Path = Path("runs")
+    access: Access = field(default_factory=Access)
+    device: str | None = None
+    untrusted_teacher: bool = False
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The plugins of a run, checked against each other before any work is done."""
+
+    student: Registered
+    method_plugin: Registered
+    method: Method
+    options: dict[str, Any]
+
+
+def check(request: RunRequest, registry: Registry) -> _Parts:
+    """Find the plugins of a run. Raises BoardError or PluginError for anything that cannot work."""
+    fractions = request.board.matrix.fractions
+    if request.fraction not in fractions:
+        known = ", ".join(f"{fraction:g}" for fraction in fractions)
+        raise BoardError(f"fraction {request.fraction:g}: board {request.board.name} has {known}")
+    student = registry.get("backbones", request.student)
+    plugin = registry.get("methods", request.method_name)
+    options = plugin.options(request.options)
+    method: Method = plugin.cls(options)
+    if method.teachers and not request.teacher:
+        raise PluginError(f"method {plugin.name} needs a teacher; add --teacher NAME")
+    if request.teacher and not method.teachers:
+        raise PluginError(f"method {plugin.name} takes no teacher; leave --teacher out or choose another --method")
+    return _Parts(student, plugin, method, msgspec.to_builtins(options))
+
+
+def run_id(request: RunRequest, parts: _Parts, teacher: str | None, *, partial: bool) -> str:
+    """A readable name with a hash of everything that decides the numbers of the run."""
+    config = run_config(request, parts, teacher, partial=partial)
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    names = [request.student, teacher or "alone", request.method_name, f"{request.fraction:g}", f"s{request.seed}"]
+    readable = "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in name) for name in names)
+    return f"{readable}-{digest[:8]}"
+
+
+def run_config(request: RunRequest, parts: _Parts, teacher: str | None, *, partial: bool) -> dict[str, Any]:
+    """What was asked, as plain values."""
+    return {
+        "board": request.board.name,
+        "board_digest": request.board.digest,
+        "student": request.student,
+        "teacher": teacher,
+        "method": request.method_name,
+        "options": parts.options,
+        "fraction": request.fraction,
+        "subset_seed": request.board.subset.seed,
+        "seed": request.seed,
+        "partial": partial,
+    }
+
+
+def execute(request: RunRequest, bench: Bench) -> Record:
+    """Do a run, or continue it, or return the record of a finished one.
+
+    Raises a KdbenchError when it cannot be done; what was done so far is kept.
+    """
+    parts = check(request, bench.registry)
+    cell = (request.fraction, request.board.subset.seed)
+    material = open_material(request.board, bench.registry, bench.access, cell, bench.watcher)
+    transfer = Transfer.of(request.board, bench.registry, bench.access, bench.watcher)
+    taught = _obtain_teacher(request, bench, material, transfer)
+    partial = bool(material.missing or (transfer and transfer.material.missing))
+    name = run_id(request, parts, taught.spec if taught else None, partial=partial)
+    rundir = RunDir(bench.runs / request.board.name / name)
+    with rundir.held():
+        finished = rundir.finished()
+        if finished:
+            bench.watcher.say(f"{rundir.path}: is finished")
+            return finished
+        rundir.write_config(run_config(request, parts, taught.spec if taught else None, partial=partial))
+        try:
+            record = _Session(request, bench, parts, material, transfer, taught, rundir).complete()
+        except Exception as error:
+            rundir.fail(error)
+            raise
+        rundir.finish(record)
+        return record
+
+
+def _obtain_teacher(
+    request: RunRequest, bench: Bench, material: Material, transfer: Transfer | None
+) -> Taught | None:
+    if not request.teacher:
+        return None
+    tests = set(material.qualified(material.test_list))
+    if transfer:
+        tests |= set(transfer.material.qualified(transfer.material.test_list))
+
+    def load_trained(backbone: str, fraction: float) -> TeacherNetwork:
+        return _trained(request, bench, len(material.classes), (backbone, fraction))
+
+    context = Context(request.board, bench.registry, len(material.classes), request.fraction, load_trained)
+    return obtain(request.teacher, context, frozenset(tests), untrusted=bench.untrusted_teacher)
+
+
+def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, float]) -> TeacherNetwork:
+    """The board's baseline run of a backbone at a fraction, done first if it is missing."""
+    backbone, fraction = which
+    board = request.board
+    own = RunRequest(board=board, student=backbone, fraction=fraction, seed=board.teachers.seed)
+    parts = check(own, bench.registry)
+    bench.watcher.say(f"teacher {backbone}: the board's own {own.method_name} run ({board.optim.epochs} epochs at 100 %)"
+                      if fraction == 1.0 else f"teacher {backbone}: the board's own {own.method_name} run")
+    record = execute(own, bench)
+    rundir = RunDir(bench.runs / board.name / record.run_id)
+    content = rundir.load(rundir.weights_path.name)
+    assert content is not None, "a finished run has weights"
+    network = build_network(board, parts.student, classes, board.teachers.seed, {})
+    digest = load_weights(network, content["network"], str(rundir.weights_path))
+    return TeacherNetwork(network, card_of(content["card"], digest))
+
+
+class _Session:
+    """One run in this process: builds, trains, fine-tunes and writes the record."""
+
+    def __init__(
+        self,
+        request: RunRequest,
+        bench: Bench,
+        parts: _Parts,
+        material: Material,
+        transfer: Transfer | None,
+        taught: Taught | None,
+        rundir: RunDir,
+    ) -> None:
+        self.request, self.bench, self.parts = request, bench, parts
+        self.material, self.transfer, self.taught, self.rundir = material, transfer, taught, rundir
+        self.device, self.precision = device_and_precision(request.board, bench.device)
+        self.network = self._build_network()
+        self.training = self._build_training()
+
+    def _build_network(self) -> Network:
+        board, classes = self.request.board, len(self.material.classes)
+        network = build_network(board, self.parts.student, classes, self.request.seed, {})
+        return network.to(self.device, memory_format=torch.channels_last_3d)
+
+    def _build_training(self) -> Training:
+        board, method, seed = self.request.board, self.parts.method, self.request.seed
+        objective = Objective(board.objective, len(self.material.train), seed, method.base_weights)
+        tuples = objective.needs_tuple or method.needs_tuple
+        loader = TrainingLoader(board, self.material.store, self.material.train, self.device, seed, tuples=tuples)
+        task = Task(
+            num_classes=len(self.material.classes),
+            num_videos=len(self.material.train),
+            class_of_video=self.material.train.labels.tolist(),
+            batch=loader.batch,
+            epochs=board.optim.epochs,
+            steps_per_epoch=loader.steps,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(streams.stream_seed(seed, "method"))
+            method.build(self.network.spec, self.taught.network.spec if self.taught else None, task)
+        teacher = None
+        if self.taught:
+            teacher = self.taught.network.to(self.device, memory_format=torch.channels_last_3d)
+        method.to(self.device)
+        return Training(
+            network=self.network,
+            objective=objective.to(self.device),
+            method=method,
+            teacher=teacher,
+            loader=loader,
+            optimiser=make_optimiser(board.optim, self.network, method),
+            optim=board.optim,
+            precision=self.precision,
+            seed=seed,
+        )
+
+    def complete(self) -> Record:
+        """Train, keep the weights, fine-tune, and put everything into the record."""
+        board, material = self.request.board, self.material
+        course = Course(
+            name="train",
+            training=self.training,
+            test=TestLoader(board, material.store, material.test, self.device),
+            export=lambda: self.parts.method.export(self.network),
+            classes=len(material.classes),
+            views=board.evaluation.views,
+            marks=board.stage_epochs,
+        )
+        trained = follow(course, self.rundir, self.bench.watcher)
+        record = self._record(trained)
+        self.rundir.save("weights.pt", weights_content(self.network, self._card(record)))
+        if not self.transfer:
+            return record
+        result, tuned = fine_tune(
+            self.transfer, self.network, self.request.seed, self.bench.device, self.rundir, self.bench.watcher
+        )
+        return self._with_transfer(record, result, tuned)
+
+    def _card(self, record: Record) -> dict[str, Any]:
+        material, request = self.material, self.request
+        card = TeacherCard(
+            backbone=request.student,
+            weights_sha256="",
+            dataset=material.dataset,
+            split=material.split,
+            fraction=request.fraction,
+            training_videos=material.qualified(material.training_list),
+            training_list_sha256=material.training_list_sha256,
+            top1=record.derived.top1,
+            train_s=record.cost.train_s + record.cost.data_wait_s,
+            epochs=request.board.optim.epochs,
+            run_id=record.run_id,
+        )
+        return card_values(card)
+
+    # --- the record ---------------------------------------------------------------------------------------
+
+    def _record(self, trained: CourseResult) -> Record:
+        request, board, material = self.request, self.request.board, self.material
+        stages = tuple(
+            Stage(stage=stage, epoch=epoch, top1=trained.marks[epoch].top1, top5=trained.marks[epoch].top5)  # type: ignore[arg-type]
+            for stage, epoch in zip(STAGES, board.stage_epochs, strict=True)
+        )
+        final = trained.marks[board.stage_epochs[-1]]
+        missing = material.missing + (self.transfer.material.missing if self.transfer else 0)
+        return Record(
+            schema_version=SCHEMA_VERSION,
+            run_id=self.rundir.path.name,
+            status="partial" if missing else "complete",
+            board=BoardRef(name=board.name, version=board.board.version, digest=board.digest),
+            pins=board.pins,
+            cell=self._cell(),
+            seed=request.seed,
+            command=request.command(),
+            student=self._student(),
+            method=self._method(),
+            teacher=self.taught.reference(request.fraction) if self.taught else None,
+            classes=material.classes,
+            epochs=tuple(trained.rows),
+            stages=stages,
+            predictions=final.predictions,
+            transfer=None,
+            derived=derive(trained.rows, stages, final.predictions, board.pins),
+            cost=_cost(trained),
+            environment=provenance.environment(self.device, self.precision),
+            code=provenance.code(),
+            missing_videos=missing,
+        )
+
+    def _cell(self) -> Cell:
+        material, board = self.material, self.request.board
+        return Cell(
+            dataset=material.dataset,
+            split=material.split,
+            fraction=self.request.fraction,
+            subset_seed=board.subset.seed,
+            training_list_sha256=material.training_list_sha256,
+            num_training_videos=len(material.train),
+            test_list_sha256=material.test_list_sha256,
+            num_test_videos=len(material.test),
+            num_classes=len(material.classes),
+            metric=METRIC.format(views=board.evaluation.views),
+        )
+
+    def _student(self) -> StudentRef:
+        named = plugin_reference(self.parts.student)
+        params = num_parameters(self.network.backbone) + num_parameters(self.network.action)
+        return StudentRef(**msgspec.structs.asdict(named), params=params, gmacs=self.network.spec.gmacs)
+
+    def _method(self) -> MethodRef:
+        method = self.parts.method
+        named = plugin_reference(self.parts.method_plugin, self.parts.options)
+        clips = self.training.loader.batch * (self.request.board.clip.per_tuple if method.teacher_views == "tuple" else 1)
+        return MethodRef(
+            **msgspec.structs.asdict(named),
+            extra_params=num_parameters(method),
+            base_weights=dict(method.base_weights),
+            teacher_clips_per_step=clips if self.taught else 0,
+        )
+
+    def _with_transfer(self, record: Record, result: TransferResult, tuned: CourseResult) -> Record:
+        spent = msgspec.structs.replace(
+            record.cost,
+            transfer_s=result.seconds,
+            wall_s=record.cost.wall_s + result.seconds,
+            peak_memory_mib=_peak_memory_mib(),
+            resumes=record.cost.resumes + tuned.resumes,
+        )
+        return msgspec.structs.replace(record, transfer=result, cost=spent)
+
+
+def _cost(trained: CourseResult) -> Cost:
+    seconds = [row.seconds for row in trained.rows]
+    parts = {
+        "train_s": sum(row.train for row in seconds),
+        "data_wait_s": sum(row.data_wait for row in seconds),
+        "evaluate_s": sum(row.evaluate for row in seconds),
+        "checkpoint_s": trained.checkpoint_s,
+    }
+    return Cost(
+        **parts,
+        transfer_s=0.0,
+        other_s=trained.elapsed_s - sum(parts.values()),
+        wall_s=trained.elapsed_s,
+        peak_memory_mib=_peak_memory_mib(),
+        resumes=trained.resumes,
+    )
+
+
+def _peak_memory_mib() -> float:
+    """Peak memory of the device (CUDA) or of this process (CPU)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,0 +1,123 @@
+"""A run's folder: who holds it, what it was asked, each epoch as it ends, checkpoints, and what it left.
+
+    config.json      what was asked, whole
+    epochs.jsonl     one line for each finished epoch
+    train.pt         checkpoint of the training; transfer.pt of the fine-tuning
+    weights.pt       the finished network with its teacher card
+    record.json      the record, once the run is complete
+    failure.json     why the last attempt failed, until one succeeds
+
+Every file but epochs.jsonl is replaced atomically; epochs.jsonl is made to agree with the checkpoint on
+resume. So a run may be killed at any moment and the same command continues it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import msgspec
+import torch
+
+from kdbench.errors import RunFailed
+from kdbench.records import Epoch, Record, read_record, write_atomically, write_record
+
+
+class RunDir:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def record_path(self) -> Path:
+        """Where the finished record lies."""
+        return self.path / "record.json"
+
+    @property
+    def weights_path(self) -> Path:
+        """Where the finished network lies."""
+        return self.path / "weights.pt"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run for this process. Raises RunFailed that says who holds it already."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        holder = self.path / "holder"
+        lock = filelock.FileLock(self.path / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
+            raise RunFailed(f"{self.path}: {who} is working on this run; wait for it, or stop it and try again") from error
+        try:
+            write_atomically(holder, f"process {os.getpid()}\n".encode())
+            yield
+        finally:
+            lock.release()
+
+    # --- what was asked and what came of it ---------------------------------------------------------------
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Keep what was asked."""
+        write_atomically(self.path / "config.json", (json.dumps(config, indent=1, sort_keys=True) + "\n").encode())
+
+    def finished(self) -> Record | None:
+        """The record of a run that is complete, weights included; else None."""
+        if not (self.record_path.exists() and self.weights_path.exists()):
+            return None
+        return read_record(self.record_path)
+
+    def finish(self, record: Record) -> None:
+        """Write the record and remove what only an unfinished run needs."""
+        write_record(record, self.record_path)
+        for name in ("train.pt", "transfer.pt", "failure.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def fail(self, error: BaseException) -> None:
+        """Keep why this attempt failed; the next one starts from the last checkpoint."""
+        failure = {
+            "kind": type(error).__name__,
+            "message": str(error),
+            "traceback": "".join(traceback.format_exception(error)),
+        }
+        if self.path.is_dir():
+            write_atomically(self.path / "failure.json", (json.dumps(failure, indent=1) + "\n").encode())
+
+    # --- epochs -------------------------------------------------------------------------------------------
+
+    def append_epoch(self, row: Epoch) -> None:
+        """Add one line to epochs.jsonl and flush it to disk."""
+        with (self.path / "epochs.jsonl").open("ab") as stream:
+            stream.write(msgspec.json.encode(row) + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def rewrite_epochs(self, rows: Sequence[Epoch]) -> None:
+        """Make epochs.jsonl agree with the checkpoint a run continues from."""
+        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+        write_atomically(self.path / "epochs.jsonl", lines)
+
+    # --- tensors ------------------------------------------------------------------------------------------
+
+    def save(self, name: str, content: dict[str, Any]) -> None:
+        """Write tensors and plain values atomically. A full disk leaves the file before in place."""
+        # Through memory: torch.save reports a full disk as a RuntimeError without the path.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        write_atomically(self.path / name, buffer.getbuffer())
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """What `save` wrote under that name, or None."""
+        path = self.path / name
+        if not path.exists():
+            return None
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return content

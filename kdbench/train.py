@@ -1,0 +1,202 @@
+"""`fit()`: the training loop, a generator of epochs. It knows no method by name.
+
+Nothing in a step waits for the device: losses add up there and are read once an epoch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kdbench import streams
+from kdbench.api import Batch, Method, Outputs, Progress
+from kdbench.board import Board, Optim
+from kdbench.data.loader import TrainingLoader
+from kdbench.errors import PluginError, RunFailed
+from kdbench.models import Network
+from kdbench.objective import Objective
+
+
+@dataclass(frozen=True)
+class EpochSummary:
+    """One finished epoch (counted from 1): running totals, mean loss terms, training accuracies, seconds."""
+
+    epoch: int
+    steps: int
+    samples: int
+    lr: float
+    losses: dict[str, float]
+    train_top1: float
+    pretext_top1: float | None
+    train_s: float
+    data_wait_s: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything one training needs. Its `state` is all that must survive a kill between two epochs."""
+
+    network: Network
+    objective: Objective
+    method: Method
+    teacher: Network | None
+    loader: TrainingLoader
+    optimiser: torch.optim.Optimizer
+    optim: Optim
+    precision: str
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the training runs."""
+        return self.loader.device
+
+    def state(self) -> dict[str, Any]:
+        """Model, objective (memory banks), method (connectors, queues) and optimiser."""
+        parts = {"network": self.network, "objective": self.objective, "method": self.method}
+        return {name: part.state_dict() for name, part in parts.items()} | {"optimiser": self.optimiser.state_dict()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state` returned."""
+        self.network.load_state_dict(state["network"])
+        self.objective.load_state_dict(state["objective"])
+        self.method.load_state_dict(state["method"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def make_optimiser(optim: Optim, *modules: nn.Module) -> torch.optim.SGD:
+    """SGD over all parameters of the modules, with weight decay on all of them (pin 18)."""
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    return torch.optim.SGD(
+        parameters, lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay, fused=True
+    )
+
+
+def device_and_precision(board: Board, wanted: str | None) -> tuple[torch.device, str]:
+    """The device (CUDA where there is one) and the board's precision on it. Raises RunFailed without the device."""
+    name = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RunFailed(f"device {name}: this machine has no CUDA device; use --device cpu")
+    device = torch.device(name)
+    precision = board.precision.cuda if device.type == "cuda" else board.precision.cpu
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    return device, precision
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """The arithmetic of forward passes; losses are computed outside it, in fp32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def learning_rate(optim: Optim, epoch: int) -> float:
+    """The rate of an epoch (counted from 0): times gamma at each milestone that is behind."""
+    passed = sum(epoch >= int(milestone * optim.epochs + 0.5) for milestone in optim.milestones)
+    return optim.lr * optim.gamma**passed
+
+
+def fit(training: Training, start: int = 0, on_step: Callable[[int, int], None] | None = None) -> Iterator[EpochSummary]:
+    """Train epoch by epoch from `start` (counted from 0), yielding after each. Raises RunFailed, PluginError."""
+    steps = training.loader.steps
+    for epoch in range(start, training.optim.epochs):
+        rate = learning_rate(training.optim, epoch)
+        for group in training.optimiser.param_groups:
+            group["lr"] = rate
+        # Dropout inside a backbone draws from the global generator: pin it by epoch, so that a resume agrees.
+        torch.manual_seed(streams.stream_seed(training.seed, f"dropout in epoch {epoch}"))
+        training.network.train()
+        training.method.train()
+        begin, waited = _now(training.device), training.loader.wait_s
+        tally = Tally()
+        for step, batch in enumerate(training.loader.epoch(epoch)):
+            progress = Progress(epoch, step, training.optim.epochs, steps, training.seed)
+            student, terms = _step(training, batch, progress)
+            tally.add(batch, student, terms)
+            if on_step:
+                on_step(step + 1, steps)
+        losses, accuracy, pretext = tally.read(epoch + 1)
+        wait_s = training.loader.wait_s - waited
+        yield EpochSummary(
+            epoch=epoch + 1,
+            steps=(epoch + 1) * steps,
+            samples=(epoch + 1) * steps * training.loader.batch,
+            lr=rate,
+            losses=losses,
+            train_top1=accuracy,
+            pretext_top1=pretext,
+            train_s=_now(training.device) - begin - wait_s,
+            data_wait_s=wait_s,
+        )
+
+
+def _step(training: Training, batch: Batch, progress: Progress) -> tuple[Outputs, dict[str, Tensor]]:
+    method, objective = training.method, training.objective
+    with autocast(training.device, training.precision):
+        student = training.network.outputs(
+            batch.clips_BVCTHW, method.student_taps, detach_action=objective.detach_action
+        )
+        teacher = _ask_teacher(training, batch)
+    terms = objective.losses(batch, student, progress)
+    added = method.losses(batch, student, teacher, progress)
+    if clash := terms.keys() & added.keys():
+        raise PluginError(f"method {method.name}: its term '{min(clash)}' is already a term of the board; rename it")
+    terms |= added
+    training.optimiser.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    training.optimiser.step()
+    with torch.no_grad():
+        objective.after_step(batch, student)
+        method.after_step(batch, student, teacher, progress)
+    return student, terms
+
+
+def _ask_teacher(training: Training, batch: Batch) -> Outputs | None:
+    if training.teacher is None:
+        return None
+    clips = batch.clips_BVCTHW if training.method.teacher_views == "tuple" else batch.clips_BVCTHW[:, :1]
+    with torch.no_grad():
+        return training.teacher.outputs(clips, training.method.teacher_taps)
+
+
+class Tally:
+    """Sums over an epoch, kept on the device until `read`."""
+
+    def __init__(self) -> None:
+        self.steps = self.videos = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, batch: Batch, student: Outputs, terms: dict[str, Tensor]) -> None:
+        """Count one batch."""
+        self.steps += 1
+        self.videos += len(batch.labels_B)
+        counted = {name: value.detach() for name, value in terms.items()}
+        counted["/action"] = (student.logits_BK.detach().argmax(1) == batch.labels_B).sum()
+        if batch.pretext_B is not None and student.pretext_BK is not None:
+            counted["/pretext"] = (student.pretext_BK.detach().argmax(1) == batch.pretext_B).sum()
+        for name, value in counted.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def read(self, epoch: int) -> tuple[dict[str, float], float, float | None]:
+        """Mean loss terms and training accuracies (action, pretext); waits for the device. Raises RunFailed."""
+        values = torch.stack([value.double() for value in self.sums.values()]).tolist()
+        sums = dict(zip(self.sums, values, strict=True))
+        accuracy, pretext = sums.pop("/action") / self.videos, sums.pop("/pretext", None)
+        for name, value in sums.items():
+            if not abs(value) < float("inf"):
+                raise RunFailed(f"loss '{name}' was not finite in epoch {epoch}; lower the learning rate or its weight")
+        means = {name: value / self.steps for name, value in sums.items()}
+        return means, accuracy, None if pretext is None else pretext / self.videos
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,94 @@
+"""Fine-tuning the finished student on the board's second data set (pin 26)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from kdbench import streams
+from kdbench.api import Method
+from kdbench.board import Board, transfer_board
+from kdbench.course import Course, CourseResult, EpochWatcher, follow
+from kdbench.data.loader import TestLoader, TrainingLoader
+from kdbench.data.material import Access, Material, open_material
+from kdbench.models import Network
+from kdbench.objective import Objective
+from kdbench.records import TransferResult
+from kdbench.registry import Registry
+from kdbench.rundir import RunDir
+from kdbench.train import Training, device_and_precision, make_optimiser
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Where a student is taken to: the board of the second data set and its material."""
+
+    board: Board
+    mode: str
+    material: Material
+
+    @classmethod
+    def of(cls, board: Board, registry: Registry, access: Access, watcher: EpochWatcher) -> Transfer | None:
+        """The transfer a board asks for, with its data opened; None for a board that has none."""
+        if board.transfer is None:
+            return None
+        second = transfer_board(board)
+        material = open_material(second, registry, access, (1.0, board.subset.seed), watcher)
+        return cls(second, board.transfer.mode, material)
+
+
+def fine_tune(
+    transfer: Transfer, student: Network, seed: int, device: str | None, rundir: RunDir, watcher: EpochWatcher
+) -> tuple[TransferResult, CourseResult]:
+    """Train a new action head, and (mode "full") the backbone with it; the last epoch counts.
+
+    The student's backbone is changed in place: its weights must have been saved before.
+    """
+    board, material = transfer.board, transfer.material
+    where, precision = device_and_precision(board, device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams.stream_seed(seed, "transfer initialisation"))
+        head = torch.nn.Linear(student.spec.features, len(material.classes))
+    student.action = head.to(where)
+    trained = [student.action] if transfer.mode == "linear-probe" else [student.backbone, student.action]
+    training = Training(
+        network=student,
+        objective=Objective(board.objective, len(material.train), seed, {}).to(where),
+        method=Method(),
+        teacher=None,
+        loader=TrainingLoader(board, material.store, material.train, where, seed, tuples=False),
+        optimiser=make_optimiser(board.optim, *trained),
+        optim=board.optim,
+        precision=precision,
+        seed=seed,
+    )
+    epochs = board.optim.epochs
+    course = Course(
+        name="transfer",
+        training=training,
+        test=TestLoader(board, material.store, material.test, where),
+        export=lambda: student,
+        classes=len(material.classes),
+        views=board.evaluation.views,
+        marks=(epochs,),
+    )
+    result = follow(course, rundir, watcher)
+    final = result.marks[epochs]
+    return (
+        TransferResult(
+            dataset=material.dataset,
+            split=material.split,
+            mode=transfer.mode,
+            epochs=epochs,
+            top1=final.top1,
+            top5=final.top5,
+            training_list_sha256=material.training_list_sha256,
+            test_list_sha256=material.test_list_sha256,
+            classes=material.classes,
+            curve=tuple(row.test_top1 for row in result.rows),
+            predictions=final.predictions,
+            seconds=result.elapsed_s,
+        ),
+        result,
+    )
