@@ -28,6 +28,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from kdbench.data.truncation import ends_early
 from kdbench.errors import DataError
 
 COLOUR = "limited-range BT.601"
@@ -92,10 +93,12 @@ class Decoded:
 
 @dataclass
 class _Tally:
-    """What a decode saw of a file: frames its index promises, packets read, frames decoded, a torn packet."""
+    """What a decode saw of a file: frames its header promises, packets in its index, read and refused."""
 
     promised: int
+    indexed: int
     packets: int = 0
+    refused: int = 0
     decoded: int = 0
     torn: bool = False
     complaint: str = ""
@@ -110,7 +113,7 @@ def frames_of(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
     _refuse_unreadable(path)
     with _open(path) as container:
         stream = _video_stream(container, path)
-        tally = _Tally(promised=stream.frames)
+        tally = _Tally(stream.frames, indexed=sum(entry.size > 0 for entry in stream.index_entries))
         scaler = VideoReformatter()
         for frame in _sequential(container, stream, tally):
             try:
@@ -119,7 +122,7 @@ def frames_of(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
                 what = f"a {frame.width} x {frame.height} '{frame.format.name}' picture"
                 raise DataError(path, f"frame {tally.decoded} ({what}) cannot be scaled: {error.strerror}") from error
             yield flat
-    problem = _problem(tally)
+    problem = _problem(tally, path)
     if problem:
         raise DataError(path, problem)
 
@@ -220,34 +223,40 @@ def _sequential(container: InputContainer, stream: VideoStream, tally: _Tally) -
             if packet.size or packet.dts is not None:  # else it is the flush at the end
                 tally.packets += 1
                 tally.torn |= packet.is_corrupt
-            with suppress(av.InvalidDataError):
-                for frame in packet.decode():
-                    tally.decoded += 1
-                    yield frame
+            try:
+                frames = packet.decode()
+            except av.InvalidDataError:
+                tally.refused += 1
+                continue
+            for frame in frames:
+                tally.decoded += 1
+                yield frame
     except av.FFmpegError as error:
         tally.complaint = error.strerror or type(error).__name__
 
 
-def _problem(tally: _Tally) -> str | None:
+def _problem(tally: _Tally, path: Path) -> str | None:
     """Why the frames of a file cannot be used; None when they can.
 
-    A truncated file ends inside a packet (the demuxer marks it), or its index promises more packets than
-    can be read; two are forgiven, and two percent, because indexes are sloppy. Packets, not frames, are
-    counted, because packed B-frames end with a placeholder that yields no frame: such files, common in
-    UCF101 and HMDB51, hold one frame less than their index says. A tenth of the frames missing, though all
-    packets are there, is damage.
+    A truncated file ends inside a packet (the demuxer marks it) or earlier than its container says. A file is
+    damaged when more packets stand in its index than can be read, or the decoder refuses them: two are
+    forgiven, and two percent, so that one bad spot does not cost an official video. The number of frames in
+    the header is no measure, because it counts dropped frames too; nor is the number of decoded frames,
+    because packed B-frames, common in UCF101 and HMDB51, end with placeholders that yield none.
     """
-    promised, decoded = tally.promised, tally.decoded
-    if decoded == 0:
+    forgiven = max(2, tally.packets // 50)
+    if tally.torn or ends_early(path):
+        told = f"of {tally.promised} frames " if tally.promised else ""
+        return f"is truncated: {told}only {tally.decoded} can be decoded; get the file again"
+    if tally.indexed - tally.packets > forgiven:
+        return f"is damaged: of {tally.indexed} frames only {tally.packets} can be read; get the file again"
+    if tally.decoded == 0:
         return "no frame can be decoded" + (f": {tally.complaint}" if tally.complaint else "")
-    if tally.torn or promised - tally.packets > max(2, promised // 50):
-        told = f"its index promises {promised} frames, {decoded} can be decoded" if promised else f"after {decoded}"
-        return f"is truncated: {told}; get the file again"
     if tally.complaint:
-        return f"is damaged after frame {decoded}: {tally.complaint}; get the file again"
-    if promised - decoded > max(2, promised // 10):
-        return f"is damaged: of {promised} frames only {decoded} can be decoded; get the file again"
-    if decoded == 1:
+        return f"is damaged after frame {tally.decoded}: {tally.complaint}; get the file again"
+    if tally.refused > forgiven:
+        return f"is damaged: the decoder refuses {tally.refused} of {tally.packets} packets; get the file again"
+    if tally.decoded == 1:
         return "has 1 frame; motion needs at least 2"
     return None
 
@@ -336,7 +345,7 @@ class Crew:
             raise DataError(" ".join(self._command), "cannot be started as a worker process; use --workers 1")
         if not answer:
             self._hire()
-            return Decoded(error=f"crashes the decoder (exit status {worker.wait()})")
+            return Decoded(error=f"crashes the decoder ({_cause_of_death(worker.wait(), path)})")
         self._idle.put(worker)
         fields = json.loads(answer)
         if "errno" in fields:
@@ -347,6 +356,12 @@ class Crew:
         worker = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
         self._all.append(worker)
         self._idle.put(worker)
+
+
+def _cause_of_death(status: int, path: Path) -> str:
+    if status >= 0:
+        raise RuntimeError(f"the worker process that decoded {path} failed; its traceback stands above")
+    return f"its process was ended by {signal.Signals(-status).name}"
 
 
 def serve() -> None:

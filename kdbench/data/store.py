@@ -568,6 +568,8 @@ def _changed(path: Path, entry: Entry) -> str | None:
 
 def _extra(dataset: VideoDataset) -> Iterator[str]:
     """Video files under the data set's folder that belong to no video."""
+    if dataset.embedded:  # sets with other options are drawn into the same folder
+        return
     known = {os.path.normpath(path) for video in dataset.videos for path in video.paths}
     for path in sorted(dataset.root.rglob("*")) if dataset.root.is_dir() else ():
         if path.suffix.lower() in VIDEO_SUFFIXES and str(path.relative_to(dataset.root)) not in known:
