@@ -193,7 +193,7 @@ def _tree(hits: int, curve: list[float], transfer_hits: int | None, taught: bool
         "predictions": msgspec.to_builtins(shown),
         "transfer": _transfer(transfer_hits) if transfer_hits is not None else None,
         "cost": _cost(len(curve)),
-        "environment": {"device_class": "cpu", "python": "3.11.2"},
+        "environment": {"device": {"type": "cpu", "name": "Plain CPU", "count": 1}, "threads": 2, "python": "3.11.2"},
         "code": {"version": "0.1.0", "commit": "c" * 40, "dirty": False},
     }
 

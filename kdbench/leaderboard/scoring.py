@@ -242,8 +242,15 @@ def pair_key(record: Record) -> tuple[Any, ...]:
 
 
 def device_class(record: Record) -> str:
-    """The class of hardware: seconds are comparable only within one."""
-    return str(record.environment.get("device_class", "unknown"))
+    """The class of hardware, as `2 x NAME` or `NAME, 4 threads`: seconds are comparable only within one."""
+    device = record.environment.get("device")
+    if not isinstance(device, dict):
+        return "unknown"
+    name, count = device.get("name", "unknown"), device.get("count", 1)
+    threads = record.environment.get("threads")
+    # A processor's speed depends on how many of its cores a run was given, an accelerator's hardly does.
+    suffix = f", {threads} threads" if device.get("type") == "cpu" and threads else ""
+    return f"{f'{count} x ' if count != 1 else ''}{name}{suffix}"
 
 
 def _one_run_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:

@@ -5,6 +5,7 @@ Rows are ranked by paired gain, only within their cell. Nothing is averaged over
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ import pandas as pd
 
 from kdbench.board import BOARDS, Board, load_board
 from kdbench.errors import BoardError
+from kdbench.leaderboard.formats import NOTHING, epochs, fraction, half, percent, points
 from kdbench.leaderboard.scoring import (
     Estimate,
     Reached,
@@ -90,14 +92,23 @@ class Standings:
 
 def read_standings(name: str, boards: Path = BOARDS) -> Standings:
     """The standings of one board, named by its folder. Raises BoardError and RecordError."""
+    board = read_board(name, boards)
+    return standings_of(board, place_runs(board, load_records(board, boards)))
+
+
+def read_board(name: str, boards: Path = BOARDS) -> Board:
+    """A board of a folder of boards. Raises BoardError when there is none, or when it calls itself otherwise."""
     path = boards / name / "board.toml"
-    if "/" in name or not path.is_file():
-        known = ", ".join(folders(boards)) or "none"
-        raise BoardError(f"{boards}: no board is called '{name}'; known boards: {known}")
+    if name not in folders(boards):
+        near = difflib.get_close_matches(name, folders(boards), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise BoardError(
+            f"{boards}: no board is called '{name}'; {hint}known boards: {', '.join(folders(boards)) or 'none'}"
+        )
     board = load_board(str(path))
     if board.name != name:
         raise BoardError(f"{path}: board.name is '{board.name}'; call it '{name}' like its folder, or move the folder")
-    return standings_of(board, place_runs(board, load_records(board, boards)))
+    return board
 
 
 def folders(boards: Path = BOARDS) -> list[str]:
@@ -271,6 +282,22 @@ def _row_cells(standings: Standings, row: Row) -> dict[str, Any]:
 
 def _estimate_cells(name: str, value: Estimate | None) -> dict[str, float | None]:
     return {name: value.mean if value else None, f"{name}_half_interval": value.half if value else None}
+
+
+def summary_lines(standings: Standings) -> list[tuple[str, ...]]:
+    """The leaderboard as lines of text, the first of them the head: per cent, points and epochs."""
+    shares = list(standings.rows[0].to_baseline) if standings.rows else []
+    head = ("student", "fraction", "teacher", "method", "n", "accuracy %", "gain", "rank")
+    lines: list[tuple[str, ...]] = [(*head, *(f"epochs to {percent(float(share))} %" for share in shares))]
+    for row in standings.rows:
+        key, gain = row.key, row.gain
+        words = f"{points(gain.mean)} {half(gain) or '(single run)'}" if gain else NOTHING
+        accuracy = f"{percent(row.accuracy.mean)} {half(row.accuracy)}".rstrip()
+        place = (key.student, fraction(key.fraction), key.teacher, key.method, str(row.accuracy.n))
+        lines.append(
+            (*place, accuracy, words, row.rank or NOTHING, *(epochs(row.to_baseline[share]) for share in shares))
+        )
+    return lines
 
 
 def curve_table(record: Record) -> pd.DataFrame:

@@ -1,0 +1,121 @@
+"""`kdbench board`: list the boards, show the rows of one, explain its pins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from kdbench.leaderboard.tables import Standings
+
+BOARDS_OPTION = click.option(
+    "--boards",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of the boards. [default: the leaderboards that come with kdbench]",
+)
+
+
+def boards_folder(boards: Path | None) -> Path:
+    """The folder given, or that of the boards that come with kdbench."""
+    from kdbench.board import BOARDS
+
+    return boards or BOARDS
+
+
+@click.group()
+def board() -> None:
+    """Show a board: its pins, its cells and its rows."""
+
+
+@board.command("list")
+@BOARDS_OPTION
+def list_boards(boards: Path | None) -> None:
+    """List the boards with their runs, filled cells and gain."""
+    from kdbench.leaderboard.answer import answer_of
+    from kdbench.leaderboard.tables import folders, read_standings
+
+    folder = boards_folder(boards)
+    lines = [("board", "runs", "cells", "paired gain", "title")]
+    for name in folders(folder):
+        standings = read_standings(name, folder)
+        cells = f"{standings.filled} of {standings.cells}"
+        count = str(len(standings.runs.ranked))
+        lines.append((name, count, cells, answer_of(standings).short, standings.board.board.title))
+    click.echo(aligned(lines))
+
+
+@board.command()
+@click.argument("name", metavar="BOARD")
+@click.option("--json", "as_json", is_flag=True, help="All columns as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="All columns as CSV.")
+@BOARDS_OPTION
+def show(name: str, as_json: bool, as_csv: bool, boards: Path | None) -> None:
+    """Show the rows of a BOARD, ranked by paired gain within each cell."""
+    from kdbench.leaderboard.tables import leaderboard_table, read_standings, to_csv, to_json
+
+    if as_json and as_csv:
+        raise click.UsageError("--json and --csv exclude each other; give one")
+    standings = read_standings(name, boards_folder(boards))
+    if as_json or as_csv:
+        table = leaderboard_table(standings)
+        click.echo(to_json(table) if as_json else to_csv(table), nl=False)
+    else:
+        _show(standings)
+
+
+@board.command()
+@click.argument("name", metavar="BOARD")
+@BOARDS_OPTION
+def explain(name: str, boards: Path | None) -> None:
+    """Explain every pin of a BOARD: its value, and why it has it."""
+    from kdbench.leaderboard.boardpage import value_text
+    from kdbench.leaderboard.tables import read_board
+
+    pinned = read_board(name, boards_folder(boards))
+    for key, value in pinned.pins.items():
+        click.echo(f"{key} = {value_text(value)}\n    {pinned.why.get(key, 'no reason given')}")
+
+
+def _show(standings: Standings) -> None:
+    """A table with lines on a terminal, plain columns in a pipe."""
+    import sys
+
+    from kdbench.leaderboard.answer import answer_of
+    from kdbench.leaderboard.formats import counted
+    from kdbench.leaderboard.tables import summary_lines
+
+    answer = answer_of(standings)
+    lines = summary_lines(standings)
+    click.echo(f"{answer.sentence}\n{answer.basis}\n")
+    if sys.stdout.isatty():
+        _print_table(lines)
+    else:
+        click.echo(aligned(lines))
+    runs = standings.runs
+    if runs.stale or runs.unranked:
+        apart = f"{counted(len(runs.stale), 'stale run')} and {counted(len(runs.unranked), 'run')} without a rank"
+        click.echo(f"\n{apart} are not shown; the board's page names them with the reasons.")
+
+
+def _print_table(lines: list[tuple[str, ...]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    head, *body = lines
+    table = Table(box=box.SIMPLE_HEAD)
+    for at, title in enumerate(head):
+        table.add_column(title, justify="left" if at < 4 else "right", overflow="fold")
+    for line in body:
+        table.add_row(*(Text(cell) for cell in line))
+    Console().print(table)
+
+
+def aligned(lines: list[tuple[str, ...]]) -> str:
+    """Lines of cells as text with columns two spaces apart."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in padded)

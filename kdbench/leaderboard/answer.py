@@ -1,0 +1,87 @@
+"""The first sentence of a board's page: does a teacher help here, by how much, and how sure are we."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdbench.leaderboard.formats import counted, half, points
+from kdbench.leaderboard.scoring import Estimate
+from kdbench.leaderboard.tables import Row, Standings
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The sentence, what it rests on, and the gain in short for a list of boards. `tone` picks a mark."""
+
+    sentence: str
+    basis: str
+    short: str
+    tone: str
+
+
+def answer_of(standings: Standings) -> Answer:
+    """What a board's rows say about teachers, in words that claim no more than the intervals carry."""
+    compared = [row for row in standings.rows if row.gain is not None]
+    basis = _basis(standings, compared)
+    if not compared:
+        sentence = "No answer yet: no run with a teacher stands beside its baseline run."
+        return Answer(sentence, basis, "no comparison yet", "open")
+    measured = [row for row in compared if row.gain and row.gain.half is not None]
+    if not measured:
+        sentence = (
+            f"Too early to say: single runs only. Beside its baseline, a teacher changed accuracy by {_span(compared)}."
+        )
+        return Answer(sentence, basis, f"{_span(compared)}, single runs", "open")
+    sentence, tone = _verdict(measured)
+    overall = _overall(standings)
+    short = f"{points(overall.mean)} {half(overall)} points".replace("  ", " ") if overall else _span(measured)
+    return Answer(sentence, basis, short, tone)
+
+
+def _verdict(rows: list[Row]) -> tuple[str, str]:
+    higher = [row for row in rows if row.gain and row.gain.low is not None and row.gain.low > 0]
+    lower = [row for row in rows if row.gain and row.gain.high is not None and row.gain.high < 0]
+    total, unsure = len(rows), len(rows) - len(higher) - len(lower)
+    rest = f" In the other {unsure} the difference is smaller than its interval." if unsure else ""
+    if higher and lower:
+        text = f"It depends: a teacher raises accuracy in {len(higher)} of {total} comparisons ({_span(higher)}) "
+        return f"{text}and lowers it in {len(lower)} ({_span(lower)}).{rest}", "mixed"
+    if higher:
+        where = _everywhere(len(higher), total)
+        word = "Yes" if 2 * len(higher) > total else "Sometimes"
+        return f"{word}: a teacher raises accuracy in {where}, by {_span(higher)}.{rest}", "up"
+    if lower:
+        return f"No: a teacher lowers accuracy in {_everywhere(len(lower), total)}, by {_span(lower)}.{rest}", "down"
+    found = f"none of {total} differences is" if total > 1 else "the one difference is not"
+    return f"Not that we can tell: {found} larger than its 95 % interval ({_span(rows)}).", "flat"
+
+
+def _everywhere(some: int, total: int) -> str:
+    if some < total:
+        return f"{some} of {total} comparisons"
+    return "every comparison" if total > 1 else "the one comparison made"
+
+
+def _basis(standings: Standings, compared: list[Row]) -> str:
+    cells = f"{standings.filled} of {standings.cells} cells"
+    if not compared:
+        return f"{counted(len(standings.runs.ranked), 'ranked run')}; {cells} hold a comparison."
+    counts = sorted({row.gain.n for row in compared if row.gain})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    word = "seed" if counts[-1] == 1 else "seeds"
+    return (
+        f"{counted(len(compared), 'comparison')} in {cells}, {seeds} {word} each. Every run with a teacher is compared "
+        "with the run without one that has the same student, the same videos and the same seed."
+    )
+
+
+def _overall(standings: Standings) -> Estimate | None:
+    """The mean over all cells of the board's taught method; None while a cell of any of its teachers is open."""
+    entries = [entry for entry in standings.coverage if entry.method == standings.board.methods.taught]
+    return entries[0].gain if len(entries) == 1 else None
+
+
+def _span(rows: list[Row]) -> str:
+    means = sorted(row.gain.mean for row in rows if row.gain)
+    low, high = points(means[0]), points(means[-1])
+    return f"{low} points" if low == high else f"{low} to {high} points"

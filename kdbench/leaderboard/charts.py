@@ -1,0 +1,190 @@
+"""Line charts and whiskers as inline SVG. Colours come from the style sheet, and never stand alone: every
+series has its own marker. Coordinates have one decimal, so the same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 320, 226
+LEFT, RIGHT, TOP, BOTTOM = 38, 14, 26, 34
+STYLES = 8  # how many series the style sheet tells apart
+MAX_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line: points (x, y), its style (0 is the baseline's), and whether each point gets a marker."""
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    style: int
+    markers: bool = True
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis from `low` to `high` with its ticks (place, text) and what it measures."""
+
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+    label: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One chart. `marks` are named vertical lines."""
+
+    title: str
+    series: tuple[Series, ...]
+    x: Axis
+    y: Axis
+    marks: tuple[tuple[float, str], ...] = ()
+    width: int = WIDTH
+
+
+def line_chart(panel: Panel) -> Markup:
+    """The panel as an <svg> with its own title for those who cannot see it."""
+    right = panel.width - RIGHT
+    body = Markup("").join([_grid(panel, right), _marks(panel), *(_line(panel, series) for series in panel.series)])
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{title}">{body}</svg>'
+    ).format(width=panel.width, height=HEIGHT, title=panel.title, body=body)
+
+
+def swatch(style: int) -> Markup:
+    """A short piece of a series' line with its marker, for a legend."""
+    line = f'<path class="line" d="M1 7H25"/>{_marker(13, 7, style)}'
+    return Markup(f'<svg class="swatch s{style}" viewBox="0 0 26 14" aria-hidden="true">{line}</svg>')  # noqa: S704
+
+
+def whisker(mean: float, low: float | None, high: float | None, reach: float) -> Markup:
+    """A gain with its interval around zero, on an axis from -reach to +reach; what lies outside is cut."""
+
+    def place(value: float) -> str:
+        return _short(48 + 46 * max(-1.0, min(1.0, value / reach)))
+
+    bar = f'<path class="bar" d="M{place(low)} 8H{place(high)}"/>' if low is not None and high is not None else ""
+    dot = f'<circle cx="{place(mean)}" cy="8" r="3.2"/>'
+    return Markup(  # noqa: S704 - numbers only
+        f'<svg class="whisker" viewBox="0 0 96 16" aria-hidden="true"><path class="zero" d="M48 1V15"/>{bar}{dot}</svg>'
+    )
+
+
+def share_axis(values: Iterable[float], label: str) -> Axis:
+    """An axis in per cent around shares, with four to six round ticks."""
+    found = [100 * value for value in values] or [0.0, 100.0]
+    low, high = min(found), max(found)
+    step = _round_step((high - low) or 10.0)
+    first, last = max(0.0, math.floor(low / step) * step), math.ceil(high / step) * step
+    last = last if last > first else first + step
+    ticks = [first + at * step for at in range(round((last - first) / step) + 1)]
+    return Axis(first / 100, last / 100, tuple((tick / 100, f"{tick:g}") for tick in ticks), label)
+
+
+def plain_axis(values: Iterable[float], label: str) -> Axis:
+    """An axis from zero over plain numbers."""
+    high = max(values, default=1.0) or 1.0
+    step = _round_step(high)
+    ticks = [at * step for at in range(math.ceil(high / step) + 1)]
+    return Axis(0.0, ticks[-1], tuple((tick, f"{tick:g}") for tick in ticks), label)
+
+
+def epoch_axis(epochs: int) -> Axis:
+    """Epochs 1 to N with round ticks."""
+    step = max(1, int(_round_step(max(1, epochs))))
+    ticks = [1, *range(step, epochs + 1, step)] if step > 1 else list(range(1, epochs + 1))
+    return Axis(1.0, float(max(2, epochs)), tuple((float(tick), str(tick)) for tick in ticks), "epoch")
+
+
+def fraction_axis(fractions: Sequence[float], label: str) -> Axis:
+    """Fractions of the training videos, on a logarithmic axis."""
+    ticks = tuple((math.log(share), f"{round(100 * share, 6):g}") for share in sorted(fractions))
+    spare = 0.15 if len(ticks) > 1 else 1.0
+    return Axis(ticks[0][0] - spare, ticks[-1][0] + spare, ticks, label)
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """At most about MAX_POINTS points, evenly chosen, the first and the last among them."""
+    every = math.ceil(len(points) / MAX_POINTS)
+    if every <= 1:
+        return tuple(points)
+    return (*points[:-1:every], points[-1])
+
+
+def _round_step(span: float) -> float:
+    """A step of 1, 2 or 5 times a power of ten that cuts a span into about four pieces."""
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor * 5 >= span)
+
+
+def _x(panel: Panel, value: float) -> float:
+    axis = panel.x
+    return LEFT + (value - axis.low) / (axis.high - axis.low) * (panel.width - LEFT - RIGHT)
+
+
+def _y(panel: Panel, value: float) -> float:
+    axis = panel.y
+    return HEIGHT - BOTTOM - (value - axis.low) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM)
+
+
+def _grid(panel: Panel, right: int) -> Markup:
+    lines, floor = [], HEIGHT - BOTTOM
+    for place, text in panel.y.ticks:
+        y = _short(_y(panel, place))
+        lines.append(
+            f'<path class="grid" d="M{LEFT} {y}H{right}"/><text x="{LEFT - 6}" y="{y}" dy=".32em">{text}</text>'
+        )
+    for place, text in panel.x.ticks:
+        x = _short(_x(panel, place))
+        lines.append(f'<text class="x" x="{x}" y="{floor + 15}">{escape(text)}</text>')
+    lines.append(f'<text class="x label" x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{escape(panel.x.label)}</text>')
+    lines.append(f'<text class="label first" x="{LEFT}" y="{TOP - 14}">{escape(panel.y.label)}</text>')
+    return Markup("".join(lines))  # noqa: S704 - texts are escaped above
+
+
+def _marks(panel: Panel) -> Markup:
+    lines = []
+    for place, text in panel.marks:
+        x = _short(_x(panel, place))
+        lines.append(f'<path class="mark" d="M{x} {TOP}V{HEIGHT - BOTTOM}"/>')
+        lines.append(f'<text class="mark" x="{x}" y="{TOP - 5}">{escape(text)}</text>')
+    return Markup("".join(lines))  # noqa: S704 - texts are escaped above
+
+
+def _line(panel: Panel, series: Series) -> Markup:
+    if not series.points:
+        return Markup("")
+    spots = [(_x(panel, x), _y(panel, y)) for x, y in series.points]
+    path = "M" + "L".join(f"{_short(x)} {_short(y)}" for x, y in spots)
+    markers = "".join(_marker(x, y, series.style) for x, y in spots) if series.markers else ""
+    text = (
+        f'<g class="s{series.style}"><title>{escape(series.label)}</title><path class="line" d="{path}"/>{markers}</g>'
+    )
+    return Markup(text)  # noqa: S704 - the label is escaped above
+
+
+def _marker(x: float, y: float, style: int) -> str:
+    """A shape of its own for each style: disc, square, triangle, diamond, ring, cross, plus, wedge."""
+    a, b = _short(x), _short(y)
+    shapes = (
+        f'<circle cx="{a}" cy="{b}" r="3"/>',
+        f'<path d="M{a} {b}m-3-3h6v6h-6z"/>',
+        f'<path d="M{a} {b}m0-4l4 7h-8z"/>',
+        f'<path d="M{a} {b}m0-4.2l4.2 4.2l-4.2 4.2l-4.2-4.2z"/>',
+        f'<circle class="open" cx="{a}" cy="{b}" r="3"/>',
+        f'<path class="open" d="M{a} {b}m-3-3l6 6m0-6l-6 6"/>',
+        f'<path class="open" d="M{a} {b}m-4 0h8m-4-4v8"/>',
+        f'<path d="M{a} {b}m0 4l4-7h-8z"/>',
+    )
+    return shapes[style % STYLES]
+
+
+def _short(value: float) -> str:
+    text = f"{value:.1f}"
+    return text.removesuffix(".0")
