@@ -49,12 +49,12 @@ class Folder(VideoDataset):
         self._group = _compiled(self.options.group) if self.options.group else None
 
     @cached_property
-    def classes(self) -> tuple[str, ...]:  # type: ignore[override]
+    def classes(self) -> tuple[str, ...]:
         """The names of the folders that hold videos. Raises DataError when there are none."""
         return tuple(dict.fromkeys(path.parent.name for path in self._files))
 
     @cached_property
-    def videos(self) -> tuple[Video, ...]:  # type: ignore[override]
+    def videos(self) -> tuple[Video, ...]:
         """All videos, by id. Raises DataError when two share an id or the regular expression fits one not."""
         labels = {name: label for label, name in enumerate(self.classes)}
         videos: dict[str, Video] = {}
