@@ -6,7 +6,9 @@ import dataclasses
 import difflib
 import inspect
 import re
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -82,7 +84,10 @@ def _check_options(cls: type[Plugin]) -> None:
     for each in dataclasses.fields(options):
         if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
             raise PluginError(f"{place}.{each.name} has no default; every option needs one")
-    defaults, types = options(), option_types(options)
+    try:
+        defaults, types = options(), option_types(options)
+    except NameError as error:
+        raise PluginError(f"{place} has a type that is not known: {error}") from None
     for name, wanted in types.items():
         value = getattr(defaults, name)
         try:
@@ -101,3 +106,25 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def because(error: Exception) -> str:
     """An exception's text in brackets, or nothing where it has none."""
     return f" ({error})" if str(error) else ""
+
+
+def reason_of(error: BaseException) -> str:
+    """Why a plugin could not be loaded, on one line, with the line of its code where that is known."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        return f"exits on import (code {error.code})"
+    if isinstance(error, PluginError):
+        return text
+    if isinstance(error, pluggy.PluginValidationError):
+        return text.removeprefix("Plugin 'plugin' ").removeprefix("for hook ")
+    kind = type(error).__name__
+    return f"{kind}: {text}{_line_of(error)}" if text else f"{kind}{_line_of(error)}"
+
+
+def _line_of(error: BaseException) -> str:
+    """The innermost line that is neither import machinery nor kdbench's own: the plugin's, or what it called."""
+    ours = str(Path(__file__).parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(("<", ours)):
+            return f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return ""

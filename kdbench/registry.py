@@ -25,12 +25,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-import pluggy
-
 from kdbench import __version__, hookspecs
 from kdbench.errors import PluginError
 from kdbench.hookspecs import KINDS
-from kdbench.offers import SINGULAR, because, did_you_mean, offers_of
+from kdbench.offers import SINGULAR, because, did_you_mean, offers_of, reason_of
 from kdbench.options import convert, option_types, type_name
 
 __all__ = ["KINDS", "Broken", "Origin", "Registered", "Registry", "load_registry"]
@@ -128,12 +126,12 @@ class Registry:
 
     def get_any(self, name: str) -> Registered:
         """The first plugin of any kind by name. Raises PluginError, naming the nearest known one."""
-        known = {plugin.name: plugin for plugin in self.all()}
-        if name in known:
-            return next(plugin for plugin in self.all() if plugin.name == name)
+        for plugin in self.all():
+            if plugin.name == name:
+                return plugin
+        hint = did_you_mean(name, [plugin.name for plugin in self.all()])
         broken = "".join(self._perhaps_broken(kind, name) for kind in KINDS)
-        hint = f"{broken}{did_you_mean(name, known)}"
-        raise PluginError(f"no plugin is called '{name}'; {hint}`kdbench plugins list` names them all")
+        raise PluginError(f"no plugin is called '{name}'; {broken}{hint}`kdbench plugins list` names them all")
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind, sorted."""
@@ -253,7 +251,7 @@ def _take_in(registry: Registry, candidate: _Candidate, strict: bool) -> None:
     try:
         registry.add(_load(candidate))
     except (Exception, SystemExit) as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         if strict or candidate.asked:
             raise PluginError(f"{candidate.where}: {reason}") from error
         registry.broken.append(Broken(candidate.where, reason))
@@ -278,21 +276,6 @@ def _origin(plugin: Any, candidate: _Candidate) -> Origin:
         raise PluginError("has no source file, so its digest cannot be recorded")
     file = Path(source).resolve()
     return Origin(file, candidate.distribution, candidate.version, hashlib.sha256(file.read_bytes()).hexdigest())
-
-
-# --- wording -----------------------------------------------------------------------------------------------
-
-
-def _reason(error: BaseException) -> str:
-    """An exception as one line."""
-    text = " ".join(str(error).split())
-    if isinstance(error, SystemExit):
-        return f"exits on import (code {error.code})"
-    if isinstance(error, PluginError):
-        return text
-    if isinstance(error, pluggy.PluginValidationError):
-        return text.removeprefix("Plugin 'plugin' ").removeprefix("for hook ")
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _short(file: Path) -> str:

@@ -41,7 +41,8 @@ def uniform(seed: int, purpose: str, *counters: ArrayLike) -> NDArray[np.float64
 
 def integers(high: ArrayLike, seed: int, purpose: str, *counters: ArrayLike) -> NDArray[np.int64]:
     """Draws from {0, ..., high - 1}; `high` broadcasts against the counters."""
-    return np.floor(uniform(seed, purpose, *counters) * np.asarray(high)).astype(np.int64)
+    drawn: NDArray[np.int64] = np.floor(uniform(seed, purpose, *counters) * np.asarray(high)).astype(np.int64)
+    return drawn
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -52,7 +52,7 @@ def kdbench_{kind}():
 
 # What is wrong -> (the file, words of the reason)
 BROKEN = {
-    "import error": ("import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
+    "import error": ("import nothing_of_this_name", "No module named 'nothing_of_this_name' ({file}, line 1)"),
     "syntax error": ("def :", "SyntaxError"),
     "exit on import": ("raise SystemExit(3)", "exits on import (code 3)"),
     "no hook": ("x = 1", "implements no hook; mark one of kdbench_backbones"),
@@ -66,7 +66,7 @@ BROKEN = {
     ),
     "hook that fails": (
         "from kdbench.api import hookimpl\n@hookimpl\ndef kdbench_methods(): return 1 / 0",
-        "ZeroDivisionError",
+        "ZeroDivisionError: division by zero ({file}, line 3)",
     ),
     "no list": (CLASS.format(body="", kind="methods", classes="3"), "kdbench_methods() returned int"),
     "an object": (CLASS.format(body="", kind="methods", classes="[3]"), "must return classes, not objects"),
@@ -110,6 +110,14 @@ BROKEN = {
             classes="[A]",
         ),
         "the default of A.Options.x is 0.5 but its type is int",
+    ),
+    "option of an unknown type": (
+        CLASS.format(
+            body="class A(Method):\n  name = 'a'\n  @dataclass(frozen=True)\n  class Options:\n    x: 'Nix' = 1",
+            kind="methods",
+            classes="[A]",
+        ),
+        "A.Options has a type that is not known: name 'Nix' is not defined",
     ),
     "option of a type without words": (
         CLASS.format(
@@ -206,8 +214,9 @@ def test_a_broken_installed_plugin_is_listed_and_breaks_nothing(
     problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, reason = BROKEN[problem]
-    whole = list(load_registry().all())
-    installed(tmp_path, text, f"acme_{problem.replace(' ', '_')}")
+    module = f"acme_{problem.replace(' ', '_')}"
+    whole, reason = list(load_registry().all()), reason.replace("{file}", f"{module}.py")
+    installed(tmp_path, text, module)
     monkeypatch.syspath_prepend(str(tmp_path))
     registry = load_registry()
     assert list(registry.all()) == whole
@@ -221,7 +230,7 @@ def test_a_broken_given_file_is_an_error_with_its_path_and_reason(problem: str, 
     with pytest.raises(PluginError) as caught:
         load_registry([plugin_file(tmp_path, text)])
     assert str(caught.value).startswith(f"{tmp_path / 'mine.py'}: ")
-    assert reason in str(caught.value)
+    assert reason.replace("{file}", "mine.py") in str(caught.value)
 
 
 def test_broken_plugins_are_errors_when_the_environment_says_so(

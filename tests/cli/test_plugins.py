@@ -97,7 +97,10 @@ def test_a_broken_given_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("1 / 0")
     result = plugins("list", "--plugin", tmp_path / "bad.py")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"kdbench: error: {tmp_path / 'bad.py'}: ZeroDivisionError: division by zero\n"
+    assert (
+        result.stderr
+        == f"kdbench: error: {tmp_path / 'bad.py'}: ZeroDivisionError: division by zero (bad.py, line 1)\n"
+    )
 
 
 def test_a_plugin_is_shown_in_full(mine: Path) -> None:
