@@ -25,6 +25,7 @@ __all__ = [
     "Batch",
     "DataError",
     "Download",
+    "Job",
     "KdbenchError",
     "Launcher",
     "Method",
@@ -343,15 +344,26 @@ class VideoDataset(Plugin, ABC):
 # --- launchers ---------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: the arguments after `kdbench`, and a way of doing it in this process.
+
+    `here` raises what the run raises. A launcher that sends jobs elsewhere uses `command` alone.
+    """
+
+    command: tuple[str, ...]
+    here: Callable[[], None]
+
+
 class Launcher(Plugin, ABC):
-    """A way of running the cells of a sweep, each as one `kdbench run` command."""
+    """A way of running the cells of a sweep."""
 
     def __init__(self, options: Any = None) -> None:
         self.options = options if options is not None else self.Options()
 
     @abstractmethod
-    def launch(self, commands: Iterable[Sequence[str]], say: Callable[[str], None]) -> int:
-        """Run every command (arguments after `kdbench`); one that fails does not stop the rest.
+    def launch(self, jobs: Iterable[Job], say: Callable[[str], None]) -> int:
+        """Do every job, in order of the list where that matters; one that fails does not stop the rest.
 
         Returns how many failed.
         """

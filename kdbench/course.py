@@ -52,7 +52,10 @@ class CourseResult:
 
     def to_builtins(self) -> dict[str, Any]:
         """Plain values, for the checkpoint."""
-        marks = {str(epoch): [mark.top1, mark.top5, msgspec.to_builtins(mark.predictions)] for epoch, mark in self.marks.items()}
+        marks = {
+            str(epoch): [mark.top1, mark.top5, msgspec.to_builtins(mark.predictions)]
+            for epoch, mark in self.marks.items()
+        }
         return {
             "rows": [msgspec.to_builtins(row) for row in self.rows],
             "marks": marks,

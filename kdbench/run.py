@@ -77,14 +77,18 @@ class RunRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Where runs happen: plugins, folders, device, and who is told. Decides no number of a record."""
+    """Where runs happen: plugins and videos, folders, device, and who is told. Decides no number of a record."""
 
-    registry: Registry
+    access: Access
     watcher: EpochWatcher
     runs: Path = Path("runs")
-    access: Access = field(default_factory=Access)
     device: str | None = None
     untrusted_teacher: bool = False
+
+    @property
+    def registry(self) -> Registry:
+        """The plugins there are."""
+        return self.access.registry
 
 
 @dataclass(frozen=True)
@@ -145,9 +149,8 @@ def execute(request: RunRequest, bench: Bench) -> Record:
     Raises a KdbenchError when it cannot be done; what was done so far is kept.
     """
     parts = check(request, bench.registry)
-    cell = (request.fraction, request.board.subset.seed)
-    material = open_material(request.board, bench.registry, bench.access, cell, bench.watcher)
-    transfer = Transfer.of(request.board, bench.registry, bench.access, bench.watcher)
+    material = open_material(request.board, request.fraction, bench.access)
+    transfer = Transfer.of(request.board, bench.access)
     taught = _obtain_teacher(request, bench, material, transfer)
     partial = bool(material.missing or (transfer and transfer.material.missing))
     name = run_id(request, parts, taught.spec if taught else None, partial=partial)
@@ -167,9 +170,7 @@ def execute(request: RunRequest, bench: Bench) -> Record:
         return record
 
 
-def _obtain_teacher(
-    request: RunRequest, bench: Bench, material: Material, transfer: Transfer | None
-) -> Taught | None:
+def _obtain_teacher(request: RunRequest, bench: Bench, material: Material, transfer: Transfer | None) -> Taught | None:
     if not request.teacher:
         return None
     tests = set(material.qualified(material.test_list))
@@ -189,8 +190,10 @@ def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, 
     board = request.board
     own = RunRequest(board=board, student=backbone, fraction=fraction, seed=board.teachers.seed)
     parts = check(own, bench.registry)
-    bench.watcher.say(f"teacher {backbone}: the board's own {own.method_name} run ({board.optim.epochs} epochs at 100 %)"
-                      if fraction == 1.0 else f"teacher {backbone}: the board's own {own.method_name} run")
+    bench.watcher.say(
+        f"teacher {backbone}: needs the board's own {own.method_name} run first "
+        f"({board.optim.epochs} epochs on {fraction:.0%} of the training videos); trained now unless it is finished"
+    )
     record = execute(own, bench)
     rundir = RunDir(bench.runs / board.name / record.run_id)
     content = rundir.load(rundir.weights_path.name)
@@ -352,7 +355,9 @@ class _Session:
     def _method(self) -> MethodRef:
         method = self.parts.method
         named = plugin_reference(self.parts.method_plugin, self.parts.options)
-        clips = self.training.loader.batch * (self.request.board.clip.per_tuple if method.teacher_views == "tuple" else 1)
+        clips = self.training.loader.batch * (
+            self.request.board.clip.per_tuple if method.teacher_views == "tuple" else 1
+        )
         return MethodRef(
             **msgspec.structs.asdict(named),
             extra_params=num_parameters(method),

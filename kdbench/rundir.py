@@ -56,7 +56,9 @@ class RunDir:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
             who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
-            raise RunFailed(f"{self.path}: {who} is working on this run; wait for it, or stop it and try again") from error
+            raise RunFailed(
+                f"{self.path}: {who} is working on this run; wait for it, or stop it and try again"
+            ) from error
         try:
             write_atomically(holder, f"process {os.getpid()}\n".encode())
             yield

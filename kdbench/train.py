@@ -103,7 +103,9 @@ def learning_rate(optim: Optim, epoch: int) -> float:
     return optim.lr * optim.gamma**passed
 
 
-def fit(training: Training, start: int = 0, on_step: Callable[[int, int], None] | None = None) -> Iterator[EpochSummary]:
+def fit(
+    training: Training, start: int = 0, on_step: Callable[[int, int], None] | None = None
+) -> Iterator[EpochSummary]:
     """Train epoch by epoch from `start` (counted from 0), yielding after each. Raises RunFailed, PluginError."""
     steps = training.loader.steps
     for epoch in range(start, training.optim.epochs):

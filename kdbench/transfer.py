@@ -15,7 +15,6 @@ from kdbench.data.material import Access, Material, open_material
 from kdbench.models import Network
 from kdbench.objective import Objective
 from kdbench.records import TransferResult
-from kdbench.registry import Registry
 from kdbench.rundir import RunDir
 from kdbench.train import Training, device_and_precision, make_optimiser
 
@@ -29,13 +28,12 @@ class Transfer:
     material: Material
 
     @classmethod
-    def of(cls, board: Board, registry: Registry, access: Access, watcher: EpochWatcher) -> Transfer | None:
+    def of(cls, board: Board, access: Access) -> Transfer | None:
         """The transfer a board asks for, with its data opened; None for a board that has none."""
         if board.transfer is None:
             return None
         second = transfer_board(board)
-        material = open_material(second, registry, access, (1.0, board.subset.seed), watcher)
-        return cls(second, board.transfer.mode, material)
+        return cls(second, board.transfer.mode, open_material(second, 1.0, access))
 
 
 def fine_tune(

@@ -45,10 +45,15 @@ def run(board: str, options: Sequence[str], videos: Sequence[str], plugins: Sequ
     asked = {name: given[name] for name in ("student", "teacher", "method", "fraction", "seed")}
     with TerminalWatcher() as watcher:
         bench = Bench(
-            registry=load_registry(plugins),
+            access=Access(
+                registry=load_registry(plugins),
+                watcher=watcher,
+                videos=folders,
+                allow_missing=given["allow_missing"],
+                **workers,
+            ),
             watcher=watcher,
             runs=given["runs"],
-            access=Access(videos=folders, allow_missing=given["allow_missing"], **workers),
             device=given["device"],
             untrusted_teacher=given["untrusted_teacher"],
         )

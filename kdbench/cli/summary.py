@@ -10,7 +10,9 @@ from kdbench.records import Record
 def summary_of(record: Record, runs: Path) -> str:
     """Accuracy at the stages and at the end, transfer, cost, and where everything lies."""
     derived, cell = record.derived, record.cell
-    taught = f" taught by {record.teacher.spec} ({record.method.name})" if record.teacher else f" ({record.method.name})"
+    taught = (
+        f" taught by {record.teacher.spec} ({record.method.name})" if record.teacher else f" ({record.method.name})"
+    )
     lines = [
         f"{record.student.name}{taught}, {cell.fraction:.0%} of {cell.dataset} split {cell.split}, seed {record.seed}",
         f"  top-1 {derived.top1:.1%}   top-5 {derived.top5:.1%}   ({cell.num_test_videos} test videos)",

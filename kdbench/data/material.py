@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kdbench.api import VideoDataset
-from kdbench.board import Board
+from kdbench.board import Board, board_names, load_board
 from kdbench.data.decode import Geometry
 from kdbench.data.loader import VideoList
 from kdbench.data.places import videos_root
@@ -31,8 +31,10 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """Where videos lie (by data set; else under the kdbench home) and whether missing ones are accepted."""
+    """How a run comes to its videos: plugins, folders by data set (else under the kdbench home), who is told."""
 
+    registry: Registry
+    watcher: Watcher
     videos: Mapping[str, Path] = field(default_factory=dict)
     allow_missing: bool = False
     workers: int = os.cpu_count() or 1
@@ -59,31 +61,26 @@ class Material:
         return tuple(f"{self.dataset}/{name}" for name in ids)
 
 
-def open_dataset(board: Board, registry: Registry, access: Access) -> VideoDataset:
+def open_dataset(board: Board, access: Access) -> VideoDataset:
     """The data set of a board's [data] section, at the folder the user or the kdbench home gives."""
     name = board.data.dataset
     root = access.videos.get(name, videos_root(name))
-    dataset: VideoDataset = registry.get("datasets", name).make(board.data.options, root)
+    dataset: VideoDataset = access.registry.get("datasets", name).make(board.data.options, root)
     return dataset
 
 
-def open_material(
-    board: Board, registry: Registry, access: Access, cell: tuple[float, int], watcher: Watcher
-) -> Material:
-    """Open what a cell (fraction, subset seed) of a board needs, preparing frames where they are missing.
+def open_material(board: Board, fraction: float, access: Access) -> Material:
+    """Open what a fraction of a board needs, preparing frames where they are missing.
 
     Raises DataError when videos are missing or broken, unless `access.allow_missing`.
     """
-    dataset = open_dataset(board, registry, access)
-    _bring_videos(dataset, registry, watcher)
+    dataset = open_dataset(board, access)
     split = dataset.split(board.data.split)
     labels = {video.id: video.label for video in dataset.videos}
-    fraction, subset_seed = cell
-    chosen = subset(dataset.videos, split.train, fraction, subset_seed)
-    store = _open_store(dataset, board, (*chosen, *split.test), access, watcher)
+    chosen = subset(dataset.videos, split.train, fraction, board.subset.seed)
+    store = _open_store(dataset, board, (*chosen, *split.test), access)
     train = [name for name in chosen if name in store.entries]
     test = [name for name in split.test if name in store.entries]
-    missing = len(chosen) + len(split.test) - len(train) - len(test)
     if not train or not test:
         raise DataError(dataset.root, f"{len(train)} training and {len(test)} test videos are left; a run needs both")
     return Material(
@@ -97,30 +94,11 @@ def open_material(
         training_list_sha256=list_digest(chosen),
         test_list=split.test,
         test_list_sha256=list_digest(split.test),
-        missing=missing,
+        missing=len(chosen) + len(split.test) - len(train) - len(test),
     )
 
 
-def _bring_videos(dataset: VideoDataset, registry: Registry, watcher: Watcher) -> None:
-    """Draw embedded videos; without the videos of any other data set, say how to get them."""
-    if dataset.embedded:
-        dataset.provide(watcher.say)
-    elif not dataset.root.is_dir():
-        easy = _boards_without_download(registry)
-        raise DataError(dataset.root, f"no videos of '{dataset.name}' here; {dataset.how_to_get}. {easy}")
-
-
-def _boards_without_download(registry: Registry) -> str:
-    from kdbench.board import board_names, load_board
-
-    boards = [load_board(name) for name in board_names()]
-    embedded = [board.name for board in boards if registry.get("datasets", board.data.dataset).cls.embedded]
-    return f"Without any download: --board {embedded[0]}" if embedded else ""
-
-
-def _open_store(
-    dataset: VideoDataset, board: Board, needed: tuple[str, ...], access: Access, watcher: Watcher
-) -> FrameStore:
+def _open_store(dataset: VideoDataset, board: Board, needed: tuple[str, ...], access: Access) -> FrameStore:
     frames = board.frames
     geometry = Geometry(frames.height, frames.width, frames.filter)
     try:
@@ -129,14 +107,30 @@ def _open_store(
         store = None
     if store and all(name in store.entries for name in needed):
         return store
-    watcher.say(f"preparing the frames of {dataset.name} ({frames.height} x {frames.width}); this is done once")
-    tick = watcher.stage("decoding", len(dataset.videos))
+    _bring_videos(dataset, access)
+    access.watcher.say(f"preparing the frames of {dataset.name} ({frames.height} x {frames.width}); this is done once")
+    tick = access.watcher.stage("decoding", len(dataset.videos))
     report = prepare(dataset, geometry, access.workers, lambda done, total, name: tick(done))
     store = FrameStore.open(dataset, geometry)
     lacking = [name for name in needed if name not in store.entries]
     if lacking and not access.allow_missing:
         raise DataError(dataset.root, _say_lacking(lacking, report.broken))
     return store
+
+
+def _bring_videos(dataset: VideoDataset, access: Access) -> None:
+    """Draw embedded videos; without the videos of any other data set, say how to get them."""
+    if dataset.embedded:
+        dataset.provide(access.watcher.say)
+    elif not dataset.root.is_dir():
+        easy = _board_without_download(access.registry)
+        raise DataError(dataset.root, f"no videos of '{dataset.name}' here; {dataset.how_to_get}{easy}")
+
+
+def _board_without_download(registry: Registry) -> str:
+    boards = [load_board(name) for name in board_names()]
+    embedded = [board.name for board in boards if registry.get("datasets", board.data.dataset).cls.embedded]
+    return f"; --board {embedded[0]} runs without any download" if embedded else ""
 
 
 def _say_lacking(lacking: list[str], broken: Sequence[tuple[str, str]]) -> str:

@@ -31,9 +31,7 @@ class Distillation(Method):
         temperature: float = 4.0
         weight: float = 1.0
 
-    def losses(
-        self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress
-    ) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
         assert teacher is not None
         tau = self.options.temperature
         divergence = F.kl_div(

@@ -1,0 +1,111 @@
+"""`kdbench sweep`: fill the cells of a board."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kdbench.board import DEFAULT_BOARD
+
+if TYPE_CHECKING:
+    from kdbench.sweep import Choice, Plan, PlannedRun
+
+
+def _listed(convert: type) -> Any:
+    """A click callback that splits at commas and converts the parts."""
+
+    def split(_context: click.Context, option: click.Parameter, text: str) -> tuple[Any, ...]:
+        try:
+            return tuple(convert(part) for part in text.split(",") if part)
+        except ValueError:
+            raise click.BadParameter(f"'{text}' is not a list of {convert.__name__} values", param=option) from None
+
+    return split
+
+
+@click.command()
+@click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Board name, or path of a board.toml.")
+@click.option("--students", default="", callback=_listed(str), help="Only these backbones as students (a,b,c).")
+@click.option("--teachers", default="", callback=_listed(str), help="Only these teachers.")
+@click.option("--methods", default="", callback=_listed(str), help="Only these methods.")
+@click.option("--fractions", default="", callback=_listed(float), help="Only these fractions (1,0.25).")
+@click.option("--seeds", default="", callback=_listed(int), help="Only these seeds (0,1,2).")
+@click.option("--dry-run", is_flag=True, help="Show what is done, stale and to do, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="The plan as JSON (with --dry-run).")
+@click.option("--submit", "submitting", is_flag=True, help="Put each finished record on its leaderboard at once.")
+@click.option("--launcher", default=None, help="How runs are started.  [default: one after another, here]")
+@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
+@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
+def sweep(board: str, dry_run: bool, as_json: bool, **given: Any) -> None:
+    """Fill the cells of a board, teachers first.
+
+    What is done is left alone, so the same command continues an interrupted sweep. A run that fails is
+    recorded in its folder, tried again next time, and does not stop the others.
+    """
+    from kdbench.board import BOARDS, load_board
+    from kdbench.registry import load_registry
+    from kdbench.sweep import Choice, finished_records, make_plan
+
+    read, registry = load_board(board), load_registry(given["plugins"])
+    choice = Choice(**{name: given[name] for name in Choice.__dataclass_fields__})
+    plan = make_plan(read, registry, choice, given["runs"], finished_records(read, given["runs"], BOARDS))
+    if dry_run:
+        click.echo(_plan_json(plan) if as_json else _plan_text(plan))
+        return
+    failures = _launch(plan, read, registry, given)
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+def _launch(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> int:
+    from kdbench.api import Job
+    from kdbench.cli.arguments import videos_by_dataset
+    from kdbench.cli.progress import TerminalWatcher
+    from kdbench.data.material import Access
+    from kdbench.run import Bench, execute
+    from kdbench.leaderboard.submit import submit_run
+
+    waiting = list(plan.waiting())
+    launcher = registry.get("launchers", given["launcher"] or registry.names("launchers")[0]).make({})
+    with TerminalWatcher() as watcher:
+        folders = videos_by_dataset(given["videos"], board.data.dataset)
+        access = Access(registry=registry, watcher=watcher, videos=folders)
+        bench = Bench(access=access, watcher=watcher, runs=given["runs"], device=given["device"])
+
+        def job_of(number: int, run: PlannedRun) -> Job:
+            def here() -> None:
+                watcher.say(f"[{number}/{len(waiting)}] {run.request.command()}")
+                record = execute(run.request, bench)
+                if given["submitting"]:
+                    submit_run(given["runs"] / board.name / record.run_id)
+
+            return Job(tuple(run.request.command().split()[1:]), here)
+
+        failures = int(launcher.launch([job_of(at + 1, run) for at, run in enumerate(waiting)], watcher.say))
+    click.echo(f"{len(waiting) - failures} runs done, {failures} failed")
+    return failures
+
+
+def _plan_json(plan: Plan) -> str:
+    from kdbench.sweep import PlannedRun
+
+    def facts(runs: tuple[PlannedRun, ...]) -> list[dict[str, Any]]:
+        return [run.facts() for run in runs]
+
+    return json.dumps({"teachers": facts(plan.teachers), "cells": facts(plan.cells)}, indent=1)
+
+
+def _plan_text(plan: Plan) -> str:
+    def line(run: PlannedRun) -> str:
+        return f"{run.state:6s}  {run.request.command()}" + (f"   ({run.why})" if run.why else "")
+
+    counts = {state: sum(run.state == state for run in plan.cells) for state in ("done", "stale", "to do")}
+    return "\n".join(
+        ["Teachers, trained first:", *map(line, plan.teachers), "", "Cells:", *map(line, plan.cells), ""]
+        + ["   ".join(f"{count} {state}" for state, count in counts.items())]
+    )

@@ -1,0 +1,147 @@
+"""The cells of a board as a plan: done, stale because, to do. Teachers come first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kdbench.board import Board
+from kdbench.records import Record, differing_pins, read_record
+from kdbench.registry import Registry
+from kdbench.run import RunRequest, check
+
+State = Literal["done", "stale", "to do"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which part of a board's matrix to fill; an empty field means all of it."""
+
+    students: tuple[str, ...] = ()
+    teachers: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    fractions: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of the plan. `why` says what makes it stale, or how it failed before."""
+
+    request: RunRequest
+    state: State
+    why: str = ""
+    teaches: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """The run as plain values, for --json."""
+        request = self.request
+        return {
+            "student": request.student,
+            "teacher": request.teacher,
+            "method": request.method_name,
+            "fraction": request.fraction,
+            "seed": request.seed,
+            "state": self.state,
+            "why": self.why,
+            "command": request.command(),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a sweep, and the teachers' runs that have to stand before them."""
+
+    teachers: tuple[PlannedRun, ...]
+    cells: tuple[PlannedRun, ...]
+
+    def waiting(self) -> Iterator[PlannedRun]:
+        """What is to be done, teachers first, each run once."""
+        seen = set()
+        for run in (*self.teachers, *self.cells):
+            key = run.request.command()
+            if run.state != "done" and key not in seen:
+                seen.add(key)
+                yield run
+
+
+def make_plan(board: Board, registry: Registry, choice: Choice, runs: Path, records: Sequence[Record]) -> Plan:
+    """Compare a board's matrix with the records there are. Raises BoardError or PluginError for a bad choice."""
+    cells = [_planned(request, runs, records) for request in requests(board, registry, choice)]
+    needed = sorted({run.request.teacher for run in cells if run.request.teacher and run.state != "done"})
+    wanted = sorted({run.request.teacher for run in cells if run.request.teacher})
+    teachers = []
+    for backbone in wanted:
+        request = RunRequest(board=board, student=backbone, fraction=1.0, seed=board.teachers.seed)
+        planned = _planned(request, runs, records, weights=backbone in needed)
+        teachers.append(planned)
+    return Plan(tuple(teachers), tuple(cells))
+
+
+def requests(board: Board, registry: Registry, choice: Choice) -> Iterator[RunRequest]:
+    """Every run of the matrix: each student alone and with every teacher but its own kind (paper, Table 2)."""
+    matrix = board.matrix
+    methods = choice.methods or (board.methods.baseline, board.methods.taught)
+    for seed in choice.seeds or matrix.seeds:
+        for fraction in choice.fractions or matrix.fractions:
+            for student in choice.students or matrix.students:
+                for method in methods:
+                    for teacher in _teachers(board, registry, choice, student, method):
+                        request = RunRequest(
+                            board=board, student=student, teacher=teacher, method=method, fraction=fraction, seed=seed
+                        )
+                        check(request, registry)
+                        yield request
+
+
+def _teachers(board: Board, registry: Registry, choice: Choice, student: str, method: str) -> Iterable[str | None]:
+    if not registry.get("methods", method).cls.teachers:
+        return (None,)
+    return tuple(name for name in choice.teachers or board.matrix.teachers if name != student)
+
+
+def _planned(request: RunRequest, runs: Path, records: Sequence[Record], *, weights: bool = False) -> PlannedRun:
+    """The state of one run. With `weights`, a record whose weights are not here does not count as done."""
+    answers = [record for record in records if answers_to(record, request)]
+    pins = request.board.pins
+    if any(not differing_pins(record, pins) for record in answers):
+        here = [record for record in answers if (runs / request.board.name / record.run_id / "weights.pt").exists()]
+        if here or not weights:
+            return PlannedRun(request, "done", teaches=weights)
+        return PlannedRun(request, "to do", "its record is there, its weights are not", teaches=True)
+    if answers:
+        changed = ", ".join(differing_pins(answers[0], pins)[:5])
+        return PlannedRun(request, "stale", f"changed since: {changed}", teaches=weights)
+    return PlannedRun(request, "to do", _failure(request, runs), teaches=weights)
+
+
+def answers_to(record: Record, request: RunRequest) -> bool:
+    """Whether a complete record is the one this run would leave, whatever its pins."""
+    return (
+        record.status == "complete"
+        and record.student.name == request.student
+        and (record.teacher.spec if record.teacher else None) == request.teacher
+        and record.method.name == request.method_name
+        and all(str(record.method.options.get(name)) == str(value) for name, value in request.options.items())
+        and record.cell.fraction == request.fraction
+        and record.seed == request.seed
+    )
+
+
+def _failure(request: RunRequest, runs: Path) -> str:
+    """How the run failed the last time, if it did."""
+    names = [request.student, request.teacher or "alone", request.method_name, f"{request.fraction:g}"]
+    pattern = f"{'-'.join(names)}-s{request.seed}-*/failure.json"
+    for path in sorted((runs / request.board.name).glob(pattern)):
+        return f"failed before: {json.loads(path.read_text(encoding='utf-8'))['message']}"
+    return ""
+
+
+def finished_records(board: Board, runs: Path, boards: Path) -> list[Record]:
+    """Records on the leaderboard and in the runs folder. Raises RecordError for one that cannot be read."""
+    submitted = sorted((boards / board.name / "records").glob("*.json"))
+    own = sorted((runs / board.name).glob("*/record.json"))
+    return [read_record(path) for path in (*submitted, *own)]
