@@ -85,7 +85,8 @@ class _Job:
             for entry in reader(archive):
                 self._take(entry, shown, fallback, depth)
         except _damages() as error:
-            raise DataError(shown, f"is damaged or cannot be read ({error}); fetch it again") from error
+            trouble = getattr(error, "msg", None) or error
+            raise DataError(shown, f"is damaged or cannot be read ({trouble}); {_way_out(reader)}") from error
 
     def _take(self, entry: Entry, shown: str, fallback: str, depth: int) -> None:
         name = _safe_name(entry, shown)
@@ -159,6 +160,12 @@ def _reader(path: Path) -> Callable[[Path], Iterator[Entry]] | None:
     if zipfile.is_zipfile(path):
         return _read_zip
     return _read_tar if tarfile.is_tarfile(path) else None
+
+
+def _way_out(reader: Callable[[Path], Iterator[Entry]]) -> str:
+    # libarchive reads most rar archives, but not the solid, encrypted or divided ones of old versions.
+    by_hand = ", or unpack it by hand (unrar x) and name the folder" if reader is _read_rar else ""
+    return f"fetch it again{by_hand}"
 
 
 def _damages() -> tuple[type[Exception], ...]:

@@ -231,3 +231,12 @@ def test_kinds_are_known_by_content_and_not_by_name(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         assert is_archive(tmp_path / name) == archive
     assert not is_archive(tmp_path)
+
+
+def test_a_rar_that_libarchive_does_not_know_names_another_way(tmp_path: Path) -> None:
+    pytest.importorskip("libarchive")
+    content = bytearray(rarred({"walk/a.avi": b"x"}))
+    content[7:20] = _rar_block(0x73, 0x0080, bytes(6))  # the flag of encrypted headers
+    message = refusal(bytes(content), tmp_path)
+    assert "unpack it by hand (unrar x) and name the folder" in message
+    assert "archive_p" not in message
