@@ -369,12 +369,19 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends the workers
     for line in sys.stdin:
         path, geometry, part = json.loads(line)
-        print("begun", flush=True)  # a worker that dies after this died of the video
+        _answer("begun")  # a worker that dies after this died of the video
         try:
             answer = asdict(decode_to_part(path, Geometry(**geometry), part))
         except OSError as error:
             answer = {"errno": error.errno}
-        print(json.dumps(answer), flush=True)
+        _answer(json.dumps(answer))
+
+
+def _answer(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:
+        os._exit(1)  # the parent was killed; nobody is left to be told
 
 
 if __name__ == "__main__":
