@@ -276,10 +276,13 @@ def pack_ids(ids: Iterable[int]) -> str:
 
 def unpack_ids(packed: str) -> list[int]:
     """The inverse of `pack_ids`. Raises RecordError for anything else."""
+    stream = zlib.decompressobj()
     try:
-        raw = zlib.decompressobj().decompress(base64.b64decode(packed, validate=True), MAX_BYTES)
+        raw = stream.decompress(base64.b64decode(packed, validate=True), MAX_BYTES)
     except (ValueError, zlib.error) as error:
         raise RecordError(f"predictions cannot be unpacked ({error})") from error
+    if not stream.eof or len(raw) % 2:
+        raise RecordError("predictions cannot be unpacked (they are cut short, or too many)")
     return [int.from_bytes(raw[at : at + 2], "little") for at in range(0, len(raw), 2)]
 
 

@@ -42,7 +42,11 @@ def _verdict(rows: list[Row]) -> tuple[str, str]:
     higher = [row for row in rows if row.gain and row.gain.low is not None and row.gain.low > 0]
     lower = [row for row in rows if row.gain and row.gain.high is not None and row.gain.high < 0]
     total, unsure = len(rows), len(rows) - len(higher) - len(lower)
-    rest = f" In the other {unsure} the difference is smaller than its interval." if unsure else ""
+    rest = (
+        f" In the other {unsure if unsure > 1 else 'one'} the difference is smaller than its interval."
+        if unsure
+        else ""
+    )
     if higher and lower:
         text = f"It depends: a teacher raises accuracy in {len(higher)} of {total} comparisons ({_span(higher)}) "
         return f"{text}and lowers it in {len(lower)} ({_span(lower)}).{rest}", "mixed"

@@ -288,7 +288,7 @@ def summary_lines(standings: Standings) -> list[tuple[str, ...]]:
     """The leaderboard as lines of text, the first of them the head: per cent, points and epochs."""
     shares = list(standings.rows[0].to_baseline) if standings.rows else []
     head = ("student", "fraction", "teacher", "method", "n", "accuracy %", "gain", "rank")
-    lines: list[tuple[str, ...]] = [(*head, *(f"epochs to {percent(float(share))} %" for share in shares))]
+    lines: list[tuple[str, ...]] = [(*head, *(f"epochs to {fraction(float(share))}" for share in shares))]
     for row in standings.rows:
         key, gain = row.key, row.gain
         words = f"{points(gain.mean)} {half(gain) or '(single run)'}" if gain else NOTHING

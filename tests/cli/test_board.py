@@ -1,0 +1,82 @@
+"""`kdbench board`: what it prints, and what it says when the board is unknown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kdbench.cli.board import board
+from kdbench.errors import BoardError
+from tests.factories import make_record, trio, write_board, write_records
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    write_board(tmp_path)
+    write_records(tmp_path, [*trio([10, 10]), *trio([12, 12], taught=True)])
+    return tmp_path
+
+
+def call(boards: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(board, [*arguments, "--boards", str(boards)])
+
+
+def test_list_names_each_board_with_its_gain(boards: Path) -> None:
+    write_board(boards, "other")
+    lines = call(boards, "list").output.splitlines()
+    assert lines[0].split()[:3] == ["board", "runs", "cells"]
+    assert lines[1].startswith("other  0     0 of 4  no comparison yet")
+    assert lines[2].startswith("small  4     1 of 4  +10.0 points")
+
+
+def test_show_begins_with_the_answer_and_is_plain_in_a_pipe(boards: Path) -> None:
+    output = call(boards, "show", "small").output
+    assert output.startswith("Yes: a teacher raises accuracy in the one comparison made, by +10.0 points.\n")
+    assert "\x1b" not in output
+    taught = next(line for line in output.splitlines() if " soft " in line)
+    assert taught.split() == "slim 100 % broad soft 2 60.0 ± 0.0 +10.0 ± 0.0 1 6 7".split()  # noqa: SIM905 - a line
+
+
+def test_show_json_is_the_table(boards: Path) -> None:
+    rows = json.loads(call(boards, "show", "small", "--json").output)
+    assert [(row["method"], row["gain"]) for row in rows] == [("alone", None), ("soft", 0.1)]
+
+
+def test_show_csv_is_the_table(boards: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(call(boards, "show", "small", "--csv").output)))
+    assert [row["accuracy"] for row in rows] == ["0.5", "0.6"]
+
+
+def test_show_counts_the_runs_it_does_not_show(boards: Path) -> None:
+    write_records(boards, [make_record(seed=5, status="partial")])
+    assert "0 stale runs and 1 run without a rank are not shown" in call(boards, "show", "small").output
+
+
+def test_show_of_an_empty_board_says_so(tmp_path: Path) -> None:
+    write_board(tmp_path)
+    result = call(tmp_path, "show", "small")
+    assert result.exit_code == 0
+    assert result.output.startswith("No answer yet")
+
+
+def test_show_refuses_two_formats(boards: Path) -> None:
+    result = call(boards, "show", "small", "--csv", "--json")
+    assert result.exit_code == 2
+    assert "--json and --csv exclude each other; give one" in result.output
+
+
+def test_explain_gives_every_pin_with_its_reason(boards: Path) -> None:
+    output = call(boards, "explain", "small").output
+    assert "optim.epochs = 8\n    eight are enough for a test\n" in output
+    assert "clip.segments = 1, 1, 1, 1\n    no reason given\n" in output
+
+
+def test_unknown_board_is_the_users_error(boards: Path) -> None:
+    error = call(boards, "show", "smal").exception
+    assert isinstance(error, BoardError)
+    assert "did you mean small?" in str(error)

@@ -1,0 +1,287 @@
+"""The site as files: complete without scripts or network, the same bytes each time, nothing of others touched."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from kdbench.errors import KdbenchError, RecordError
+from kdbench.leaderboard.pages import MANIFEST, build_site, render_site, stale_files
+from kdbench.records import Record
+from tests.factories import make_record, trio, write_board, write_records
+
+HOSTILE = '<script>alert("x")</script>'
+VOID = {"meta", "link", "br", "img", "input", "hr", "path", "circle"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes in order, and the text."""
+
+    def __init__(self, source: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(source.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    folder = tmp_path / "boards"
+    write_board(folder)
+    records = [*trio([10, 8, 6]), *trio([14, 14, 13], taught=True)]
+    records += [*trio([5, 4], cell__fraction=0.5), *trio([9, 9], taught=True, cell__fraction=0.5)]
+    write_records(folder, records)
+    return folder
+
+
+def site_of(boards: Path, *records: Record) -> dict[str, bytes]:
+    write_records(boards, records)
+    return render_site(boards)
+
+
+def run_page(boards: Path, record: Record) -> Page:
+    return Page(site_of(boards, record)[f"small/runs/{record.run_id}.html"])
+
+
+def test_same_records_give_the_same_bytes(boards: Path) -> None:
+    assert render_site(boards) == render_site(boards)
+
+
+def test_order_in_which_records_were_written_does_not_matter(tmp_path: Path) -> None:
+    records = trio([10, 12, 14])
+    sites = []
+    for name, order in (("a", records), ("b", records[::-1])):
+        write_board(tmp_path / name)
+        write_records(tmp_path / name, order)
+        sites.append(render_site(tmp_path / name))
+    assert sites[0] == sites[1]
+
+
+def test_every_link_leads_to_a_file_or_an_anchor_of_the_site(boards: Path) -> None:
+    site = render_site(boards)
+    for name, content in site.items():
+        if not name.endswith(".html"):
+            continue
+        page = Page(content)
+        links = [attrs.get(key) for key in ("href", "src") for _, attrs in page.tags if attrs.get(key)]
+        for link in links:
+            parts = urlsplit(str(link))
+            if parts.scheme == "data":
+                continue
+            assert not parts.scheme, f"{name} links to {link}"
+            place = (Path("/") / name).parent / unquote(parts.path) if parts.path else Path("/") / name
+            target = str(place.resolve()).lstrip("/")
+            assert target in site, f"{name} links to {link}"
+            if parts.fragment:
+                assert f'id="{parts.fragment}"'.encode() in site[target], f"{name} links to {link}"
+
+
+def test_pages_ask_nothing_of_the_network(boards: Path) -> None:
+    for name, content in render_site(boards).items():
+        if name.endswith((".html", ".css", ".js")):
+            assert not re.search(rb"https?://|@import|url\(|//fonts|fetch\(", content), name
+
+
+def test_tables_are_real_tables(boards: Path) -> None:
+    page = Page(render_site(boards)["small/index.html"])
+    assert len(page.all("table")) == len(page.all("caption"))
+    assert all(cell.get("scope") for cell in page.all("th"))
+    assert all(region.get("tabindex") == "0" for region in page.all("div") if region.get("class") == "scroll")
+
+
+def test_charts_have_a_name_for_those_who_cannot_see_them(boards: Path) -> None:
+    page = Page(render_site(boards)["small/index.html"])
+    charts = [svg for svg in page.all("svg") if svg.get("class") == "chart"]
+    assert charts
+    assert all(chart.get("aria-label") and chart.get("role") == "img" for chart in charts)
+
+
+def test_ids_on_a_page_are_unique(boards: Path) -> None:
+    for name, content in render_site(boards).items():
+        if name.endswith(".html"):
+            ids = [attrs["id"] for _, attrs in Page(content).tags if attrs.get("id")]
+            assert len(ids) == len(set(ids)), name
+
+
+def test_board_page_begins_with_the_answer(boards: Path) -> None:
+    page = Page(render_site(boards)["small/index.html"])
+    # At half of the videos two seeds give +20 and +25 points, whose interval (12.7 * 2.5) holds zero.
+    assert "Sometimes: a teacher raises accuracy in 1 of 2 comparisons, by +28.3 points." in page.text
+    assert "In the other one the difference is smaller than its interval." in page.text
+
+
+def test_index_lists_each_board_with_its_gain(boards: Path) -> None:
+    write_board(boards, "other")
+    text = Page(render_site(boards)["index.html"]).text
+    assert "+22.5 to +28.3 points" in text
+    assert "no comparison yet" in text
+
+
+def test_rows_link_to_the_runs_of_every_seed(boards: Path) -> None:
+    page = Page(render_site(boards)["small/index.html"])
+    linked = {link.get("href") for link in page.all("a")}
+    records = (boards / "small" / "records").glob("*.json")
+    assert {f"runs/{path.stem}.html" for path in records} <= linked
+
+
+def test_stale_runs_stand_apart_with_the_pins_named(boards: Path) -> None:
+    pins = dict(make_record().pins) | {"optim.lr": 0.5}
+    text = Page(site_of(boards, make_record(pins=pins, run_id="older"))["small/index.html"]).text
+    assert "Stale" in text
+    assert re.search(r"older slim none alone .* optim\.lr", text)
+
+
+def test_unranked_runs_stand_apart_with_the_reason(boards: Path) -> None:
+    text = Page(site_of(boards, make_record(seed=7, status="partial", run_id="half"))["small/index.html"]).text
+    assert re.search(r"half slim none alone .* the run is partial", text)
+
+
+def test_hostile_text_is_shown_as_text(boards: Path) -> None:
+    record = make_record(
+        seed=8,
+        student__name=HOSTILE,
+        command=HOSTILE,
+        classes=[HOSTILE, "b", "c", "d"],
+        submission={"author": HOSTILE, "link": "javascript:alert(1)"},
+        environment={HOSTILE: HOSTILE},
+        run_id="hostile",
+    )
+    for name, content in site_of(boards, record).items():
+        if name.endswith(".html"):
+            assert HOSTILE.encode() not in content, name
+            assert b'href="javascript:' not in content, name
+
+
+def test_run_page_shows_stages_command_teacher_and_files(boards: Path) -> None:
+    record = make_record(hits=14, seed=0, taught=True)
+    page = run_page(boards, record)
+    for words in ("Accuracy, last epoch 70.0", "+20.0", record.command, "broad", "self-reported", "Teacher's training"):
+        assert words in page.text, words
+    assert {f"{record.run_id}.json", f"{record.run_id}.csv"} <= {link.get("href") for link in page.all("a")}
+
+
+def test_run_page_recomputes_the_accuracy_of_each_class(boards: Path) -> None:
+    # The first 10 of 20 videos are right and the classes take turns: 3, 3, 2 and 2 of 5.
+    text = run_page(boards, make_record(run_id="x", seed=9)).text
+    assert "jump 3 of 5 60.0 run (2)" in text
+    assert "walk 2 of 5 40.0 jump (3)" in text
+
+
+def test_long_curve_is_thinned_on_the_page_and_complete_in_the_file(tmp_path: Path) -> None:
+    write_board(tmp_path, epochs=200)
+    record = make_record(curve=[0.5 * at / 200 for at in range(1, 201)])
+    write_records(tmp_path, [record])
+    site = render_site(tmp_path)
+    assert len(site[f"small/runs/{record.run_id}.csv"].splitlines()) == 201
+    assert len(site[f"small/runs/{record.run_id}.html"]) < 20_000
+
+
+def test_reported_numbers_stand_in_a_block_of_their_own(boards: Path) -> None:
+    reported = {
+        "source": {"title": "A title", "authors": "A. Author", "venue": "A journal", "doi": "10.1/2", "year": 2024},
+        "note": "One seed.",
+        "tables": [
+            {
+                "table": "Table 3",
+                "caption": "Late accuracy",
+                "columns": ["student", "teacher", "value"],
+                "rows": [{"student": "slim", "teacher": "broad", "value": 0.55}],
+            }
+        ],
+    }
+    (boards / "small" / "reported.json").write_text(json.dumps(reported))
+    site = render_site(boards)
+    assert "As reported by the paper" in Page(site["small/index.html"]).text
+    assert "slim broad 55.0" in Page(site["small/index.html"]).text
+    assert b"A journal" not in site["small/leaderboard.csv"]
+
+
+def test_unreadable_reported_numbers_are_an_error_with_their_path(boards: Path) -> None:
+    (boards / "small" / "reported.json").write_text("{}")
+    with pytest.raises(RecordError, match=r"small/reported\.json: Object missing required field `source`"):
+        render_site(boards)
+
+
+def test_unreadable_record_stops_the_build(boards: Path) -> None:
+    (boards / "small" / "records" / "bad.json").write_text("{")
+    with pytest.raises(RecordError, match=r"bad\.json"):
+        render_site(boards)
+
+
+def test_built_site_is_fresh(boards: Path, tmp_path: Path) -> None:
+    written = build_site(tmp_path / "site", boards)
+    assert all(path.is_file() for path in written)
+    assert stale_files(tmp_path / "site", boards) == []
+
+
+def test_check_names_changed_missing_and_left_over_files(boards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    record = make_record(seed=9)
+    (path,) = write_records(boards, [record])
+    build_site(out, boards)
+    path.unlink()
+    (out / "index.html").write_text("edited")
+    (out / "assets" / "sort.js").unlink()
+    stale = stale_files(out, boards)
+    assert {"index.html", "assets/sort.js", f"small/runs/{record.run_id}.html", MANIFEST} <= set(stale)
+    assert "assets/style.css" not in stale
+
+
+def test_build_removes_pages_of_records_that_are_gone(boards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    write_board(boards, "gone")
+    (path,) = write_records(boards, [make_record(board__name="gone")], "gone")
+    build_site(out, boards)
+    page = out / "gone" / "runs" / f"{path.stem}.html"
+    assert page.is_file()
+    for part in (path, path.parent.parent / "board.toml"):
+        part.unlink()
+    build_site(out, boards)
+    assert not (out / "gone").exists()
+
+
+def test_build_leaves_files_of_others_alone(boards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    build_site(out, boards)
+    (out / "CNAME").write_text("example.org")
+    build_site(out, boards)
+    assert (out / "CNAME").read_text() == "example.org"
+
+
+def test_build_refuses_a_folder_of_others(boards: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "index.html").write_text("mine")
+    with pytest.raises(KdbenchError, match=r"home: holds files but no manifest\.txt of a site"):
+        build_site(tmp_path / "home", boards)
+    assert (tmp_path / "home" / "index.html").read_text() == "mine"
+
+
+def test_manifest_cannot_reach_outside_the_folder(boards: Path, tmp_path: Path) -> None:
+    out, outside = tmp_path / "site", tmp_path / "precious.txt"
+    build_site(out, boards)
+    outside.write_text("mine")
+    (out / MANIFEST).write_text(f"../precious.txt\n{outside}\n")
+    build_site(out, boards)
+    assert outside.read_text() == "mine"
+
+
+def test_folder_without_boards_gives_an_index(tmp_path: Path) -> None:
+    assert "There is no board yet." in Page(render_site(tmp_path)["index.html"]).text

@@ -1,0 +1,242 @@
+"""Rows, ranks, coverage and files against hand-computed values."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kdbench.board import Board
+from kdbench.errors import BoardError
+from kdbench.leaderboard.answer import answer_of
+from kdbench.leaderboard.scoring import place_runs
+from kdbench.leaderboard.tables import (
+    Row,
+    Standings,
+    curve_table,
+    leaderboard_table,
+    long_table,
+    read_standings,
+    standings_of,
+    to_csv,
+    to_json,
+)
+from kdbench.records import Record
+from tests.factories import make_record, trio, write_board, write_records
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Board:
+    return write_board(tmp_path)
+
+
+def stand(board: Board, *records: Record) -> Standings:
+    return standings_of(board, place_runs(board, [(Path(f"{record.run_id}.json"), record) for record in records]))
+
+
+def taught_row(standings: Standings) -> Row:
+    (row,) = (row for row in standings.rows if not row.is_baseline)
+    return row
+
+
+def test_accuracy_of_a_row_is_the_mean_over_seeds(board: Board) -> None:
+    (row,) = stand(board, *trio([8, 10, 12])).rows
+    assert (row.accuracy.mean, row.accuracy.n) == (pytest.approx(0.5), 3)
+    assert row.accuracy.half == pytest.approx(0.248414, abs=1e-6)
+
+
+def test_stages_of_a_row_are_means_over_seeds(board: Board) -> None:
+    # Eight epochs: the stages end after epochs 2, 6 and 8 of a straight line to 0.4 and to 0.6.
+    (row,) = stand(board, *trio([8, 12])).rows
+    assert row.stages == pytest.approx({"early": 0.125, "middle": 0.375, "late": 0.5})
+
+
+def test_gain_of_a_row_is_the_mean_of_the_paired_differences(board: Board) -> None:
+    row = taught_row(stand(board, *trio([10, 8, 6]), *trio([12, 12, 12], taught=True)))
+    assert row.gain is not None
+    # 0.1, 0.2, 0.3: the interval of the differences, not of the accuracies
+    assert (row.gain.mean, row.gain.half, row.gain.n) == (pytest.approx(0.2), pytest.approx(0.248414, abs=1e-6), 3)
+
+
+def test_seeds_without_a_baseline_are_left_out_and_counted(board: Board) -> None:
+    row = taught_row(stand(board, *trio([10, 10]), *trio([12, 14, 20], taught=True)))
+    assert row.gain is not None
+    assert (row.gain.mean, row.gain.n, row.unpaired) == (pytest.approx(0.15), 2, 1)
+
+
+def test_baseline_has_no_gain_and_no_rank(board: Board) -> None:
+    standings = stand(board, *trio([10, 10]), *trio([12, 14], taught=True))
+    assert [(row.gain, row.rank) for row in standings.rows if row.is_baseline] == [(None, None)]
+
+
+def test_single_run_has_a_gain_without_interval_and_no_rank(board: Board) -> None:
+    row = taught_row(stand(board, make_record(), make_record(hits=12, taught=True)))
+    assert row.gain is not None
+    assert (row.gain.mean, row.gain.half, row.rank) == (pytest.approx(0.1), None, None)
+
+
+def test_milestones_are_medians_with_censoring(board: Board) -> None:
+    # Straight lines to 0.4, 0.5, 0.6 reach 0.25 in epochs 5, 4, 4; only two of them reach 0.5, in epochs 8 and 7.
+    (row,) = stand(board, *trio([8, 10, 12])).rows
+    assert row.milestones == {"0.25": (4, 3, 3), "0.5": (8, 2, 3)}
+
+
+def test_epochs_to_the_baseline_are_medians_over_pairs(board: Board) -> None:
+    # The baseline ends at 0.5; lines to 0.6 and 0.7 reach 0.45 in epochs 6 and 6, and 0.5 in 7 and 6.
+    row = taught_row(stand(board, *trio([10, 10]), *trio([12, 14], taught=True)))
+    assert row.to_baseline == {"0.9": (6, 2, 2), "1": (7, 2, 2)}
+
+
+def test_gap_closed_is_gain_over_the_distance_to_the_teacher(board: Board) -> None:
+    # Baseline 0.5, taught 0.6, teacher 0.8: one third of the way.
+    row = taught_row(stand(board, make_record(), make_record(hits=12, taught=True)))
+    assert row.gap_closed == pytest.approx(1 / 3)
+
+
+def test_gap_closed_is_unknown_when_the_teacher_is_no_better(board: Board) -> None:
+    row = taught_row(stand(board, make_record(), make_record(hits=12, taught=True, teacher__top1=0.5)))
+    assert row.gap_closed is None
+
+
+def test_cost_is_given_with_and_without_the_teacher(board: Board) -> None:
+    # Eight epochs of 5.5 s, 6 s of transfer and 2 s of the rest; the teacher took 100 s.
+    row = taught_row(stand(board, make_record(taught=True)))
+    assert (row.cost_s, row.cost_with_teacher_s) == (52.0, 152.0)
+
+
+def test_cost_with_a_teacher_of_unknown_training_is_unknown(board: Board) -> None:
+    row = taught_row(stand(board, make_record(taught=True, teacher__train_s=None)))
+    assert (row.cost_s, row.cost_with_teacher_s) == (52.0, None)
+
+
+def test_seconds_of_two_classes_of_device_are_not_averaged(board: Board) -> None:
+    other = {"device": {"type": "cuda", "name": "Plain GPU", "count": 2}}
+    (row,) = stand(board, make_record(), make_record(seed=1, environment=other)).rows
+    assert (row.cost_s, row.devices) == (None, ("2 x Plain GPU", "Plain CPU, 2 threads"))
+
+
+def test_teacher_that_saw_more_marks_the_row(board: Board) -> None:
+    assert taught_row(stand(board, make_record(taught=True, teacher__privileged=True))).privileged
+    assert not taught_row(stand(board, make_record(taught=True, teacher__privileged=None))).privileged
+
+
+def test_rows_whose_intervals_meet_share_a_rank_group(board: Board) -> None:
+    # Gains: far 0.4 +- 0, near 0.1 +- 0.15 and 0.05 +- 0: the last two cannot be told apart.
+    records = [*trio([10, 10, 10]), *trio([18, 18, 18], taught=True, teacher__spec="far")]
+    records += trio([11, 12, 13], taught=True, teacher__spec="near")
+    records += trio([11, 11, 11], taught=True, teacher__spec="close")
+    ranks = {row.key.teacher: row.rank for row in stand(board, *records).rows}
+    assert ranks == {"none": None, "far": "1", "near": "2-3", "close": "2-3"}
+
+
+def test_baseline_comes_first_and_the_rest_by_gain(board: Board) -> None:
+    records = [*trio([10, 10]), *trio([11, 11], taught=True, teacher__spec="a")]
+    records += [*trio([14, 14], taught=True, teacher__spec="b"), make_record(hits=16, taught=True, teacher__spec="c")]
+    assert [row.key.teacher for row in stand(board, *records).rows] == ["none", "c", "b", "a"]
+
+
+def test_rows_are_ranked_only_within_their_cell(board: Board) -> None:
+    records = [*trio([10, 10]), *trio([12, 12], taught=True)]
+    records += [*trio([10, 10], student__name="wide"), *trio([18, 18], taught=True, student__name="wide")]
+    assert [row.rank for row in stand(board, *records).rows if row.gain] == ["1", "1"]
+
+
+def cells(hits: int, fractions: tuple[float, ...] = (1.0, 0.5), **changes: object) -> list[Record]:
+    return [
+        record
+        for student in ("slim", "wide")
+        for share in fractions
+        for record in trio([hits, hits], student__name=student, cell__fraction=share, **changes)
+    ]
+
+
+def test_mean_over_cells_is_given_only_when_all_are_filled(board: Board) -> None:
+    full = stand(board, *cells(10), *cells(12, taught=True))
+    part = stand(board, *cells(10), *cells(12, taught=True, fractions=(1.0,)))
+    assert [(entry.filled, entry.cells) for entry in full.coverage] == [(4, 4)]
+    assert full.coverage[0].gain is not None
+    assert full.coverage[0].gain.mean == pytest.approx(0.1)
+    assert [(entry.filled, entry.gain) for entry in part.coverage] == [(2, None)]
+    assert (part.filled, part.cells) == (2, 4)
+
+
+def test_csv_holds_one_line_for_each_row(board: Board) -> None:
+    text = to_csv(leaderboard_table(stand(board, *trio([10, 8, 6]), *trio([12, 12, 12], taught=True))))
+    baseline, taught = csv.DictReader(io.StringIO(text))
+    assert (baseline["method"], baseline["gain"], baseline["rank"]) == ("alone", "", "")
+    assert (taught["teacher"], taught["gain"], taught["gain_half_interval"], taught["rank"]) == (
+        "broad",
+        "0.2",
+        "0.248414",
+        "1",
+    )
+    assert taught["cells_filled"] == "1 of 4"
+
+
+def test_json_says_null_for_what_is_not_known(board: Board) -> None:
+    (row,) = json.loads(to_json(leaderboard_table(stand(board, make_record(transfer_hits=None)))))
+    assert (row["accuracy"], row["accuracy_half_interval"], row["transfer"]) == (0.5, None, None)
+    assert row["seeds"] == 1
+
+
+def test_table_of_an_empty_board_is_empty(board: Board) -> None:
+    assert json.loads(to_json(leaderboard_table(stand(board)))) == []
+
+
+def test_curve_table_has_a_line_for_each_epoch() -> None:
+    table = curve_table(make_record(taught=True))
+    assert list(table["epoch"]) == list(range(1, 9))
+    assert list(table["loss_soft"])[:2] == [1.0, 0.5]
+
+
+def test_long_table_names_board_run_and_standing(board: Board) -> None:
+    table = long_table([stand(board, make_record(), make_record(seed=1, status="partial"))])
+    assert len(table) == 16
+    assert list(table["standing"].unique()) == ["ranked", "unranked"]
+
+
+def test_unknown_board_lists_the_known_ones(tmp_path: Path, board: Board) -> None:
+    with pytest.raises(BoardError, match="no board is called 'smal'; did you mean small"):
+        read_standings("smal", tmp_path)
+
+
+def test_board_that_calls_itself_otherwise_is_refused(tmp_path: Path, board: Board) -> None:
+    (tmp_path / "small").rename(tmp_path / "other")
+    with pytest.raises(BoardError, match=r"board\.name is 'small'; call it 'other'"):
+        read_standings("other", tmp_path)
+
+
+def test_standings_are_read_from_the_boards_folder(tmp_path: Path, board: Board) -> None:
+    write_records(tmp_path, trio([10, 12]))
+    assert read_standings("small", tmp_path).rows[0].accuracy.mean == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "taught", "sentence"),
+    [
+        ([10, 10], [], "No answer yet"),
+        ([10], [12], r"Too early to say: single runs only\. .* by \+10\.0 points\."),
+        ([10, 10], [12, 12], r"Yes: a teacher raises accuracy in the one comparison made, by \+10\.0 points\."),
+        ([10, 10], [8, 8], "No: a teacher lowers accuracy in the one comparison made, by \N{MINUS SIGN}10.0 points."),
+        ([10, 10], [8, 14], r"Not that we can tell: the one difference is not larger than its 95 % interval"),
+    ],
+)
+def test_first_sentence_claims_what_the_intervals_carry(
+    board: Board, baseline: list[int], taught: list[int], sentence: str
+) -> None:
+    answer = answer_of(stand(board, *trio(baseline), *trio(taught, taught=True)))
+    assert re.match(sentence, answer.sentence), answer.sentence
+
+
+def test_first_sentence_tells_helping_from_harming(board: Board) -> None:
+    records = [*trio([10, 10]), *trio([12, 12], taught=True, teacher__spec="a")]
+    records += trio([9, 9], taught=True, teacher__spec="b")
+    answer = answer_of(stand(board, *records))
+    assert answer.sentence == (
+        "It depends: a teacher raises accuracy in 1 of 2 comparisons (+10.0 points) "
+        "and lowers it in 1 (\N{MINUS SIGN}5.0 points)."
+    )

@@ -1,0 +1,204 @@
+"""The record schema: round trip, and every kind of corruption named with its file and JSON path."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from kdbench.errors import RecordError
+from kdbench.records import (
+    MAX_BYTES,
+    Record,
+    differing_pins,
+    epoch_reaching,
+    json_schema,
+    pack_ids,
+    problems_of_file,
+    read_record,
+    scores_of,
+    smoothed,
+    to_json,
+    unpack_ids,
+    write_record,
+)
+from tests.factories import broken, make_record, predictions
+
+
+def faults(tmp_path: Path, record: Record | None = None, **changes: Any) -> list[str]:
+    """What is said about a record into which values were put afterwards, without the file's name."""
+    path = tmp_path / "record.json"
+    path.write_bytes(broken(record or make_record(taught=True), **changes))
+    lines = problems_of_file(path)
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    return [line.removeprefix(f"{path}: ") for line in lines]
+
+
+def test_record_survives_writing_and_reading(tmp_path: Path) -> None:
+    record = make_record(taught=True)
+    write_record(record, tmp_path / "record.json")
+    assert read_record(tmp_path / "record.json") == record
+
+
+def test_written_twice_a_record_has_the_same_bytes(tmp_path: Path) -> None:
+    write_record(make_record(), tmp_path / "a.json")
+    write_record(read_record(tmp_path / "a.json"), tmp_path / "b.json")
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_writing_leaves_nothing_beside_the_record(tmp_path: Path) -> None:
+    write_record(make_record(), tmp_path / "record.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_record_of_two_hundred_epochs_is_small(tmp_path: Path) -> None:
+    assert len(to_json(make_record(curve=[0.5] * 200))) < 150_000
+
+
+def test_class_ids_survive_packing() -> None:
+    assert unpack_ids(pack_ids([0, 100, 65535, 7])) == [0, 100, 65535, 7]
+
+
+def test_accuracy_is_recomputed_from_the_predictions() -> None:
+    scores = scores_of(predictions(13))
+    assert (scores.top1, scores.top5) == (13 / 20, 1.0)
+
+
+def test_smoothing_is_the_mean_of_the_last_values() -> None:
+    assert smoothed([1.0, 2.0, 3.0, 6.0], 2) == [1.0, 1.5, 2.5, 4.5]
+
+
+def test_first_epoch_that_reaches_an_accuracy_counts_from_one() -> None:
+    assert epoch_reaching([0.1, 0.5, 0.4], 0.5) == 2
+
+
+def test_accuracy_that_is_never_reached_is_censored() -> None:
+    assert epoch_reaching([0.1, 0.5, 0.4], 0.6) == ">3"
+
+
+def test_derived_numbers_are_those_of_the_curve() -> None:
+    record = make_record(hits=10, curve=[0.1, 0.2, 0.3, 0.6, 0.4, 0.45, 0.5, 0.45])
+    derived = record.derived
+    assert (derived.top1, derived.top5, derived.early, derived.middle, derived.late) == (0.5, 1.0, 0.2, 0.45, 0.5)
+    assert derived.epochs_to == {"0.25": 3, "0.5": 4}
+    assert derived.curve_area == pytest.approx(3.0 / 8)
+    assert (derived.best_top1, derived.best_epoch) == (0.6, 4)
+
+
+def test_sound_record_has_no_faults(tmp_path: Path) -> None:
+    assert faults(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"cell__fraction": "all"}, "$.cell.fraction: expected `float`, got `str`"),
+        ({"cell__fraction": 1.5}, "$.cell.fraction: found 1.5, expected more than 0 and at most 1"),
+        ({"status": "done"}, "$.status: invalid enum value 'done'"),
+        ({"student__name": KeyError}, "$.student: object missing required field `name`"),
+        ({"surprise": 1}, "$: object contains unknown field `surprise`"),
+        ({"epochs__2__losses": 1.0}, "$.epochs[2].losses: expected `object`, got `float`"),
+        ({"derived__top1": 0.9}, "$.derived.top1: found 0.9, the curve and predictions give 0.5"),
+        ({"derived__epochs_to": {"0.25": 1, "0.5": 8}}, "$.derived.epochs_to: found {'0.25': 1, '0.5': 8}"),
+        ({"derived__best_epoch": 1}, "$.derived.best_epoch: found 1, the curve and predictions give 8"),
+        ({"stages__2__top1": 0.4}, "$.stages[2].top1: found 0.4, the predictions give 0.5"),
+        ({"stages": []}, "$.stages: found [], expected early, middle and late"),
+        ({"epochs": []}, "$.epochs: found the numbers [], expected 1, 2, 3, ..."),
+        ({"epochs__1__epoch": 5}, "$.epochs: found the numbers [1, 5, 3, 4, 5], expected 1, 2, 3, ..."),
+        ({"epochs__7__test_top1": 1.5}, "$.epochs[7].test_top1: found 1.5, expected a share between 0 and 1"),
+        ({"predictions__packed": "%"}, "$.predictions: predictions cannot be unpacked"),
+        ({"predictions__packed": pack_ids([1, 2])}, "$.predictions: predictions hold 2 guesses for 20 labels"),
+        ({"predictions__packed": pack_ids([9] * 20)}, "$.predictions: found class 9, the last of 4 is 3"),
+        ({"predictions__in_top5": 3}, "$.predictions.in_top5: found 3, expected 10 to 20"),
+        ({"cell__num_test_videos": 21}, "$.predictions.packed: found 20 videos, $.cell.num_test_videos is 21"),
+        ({"cell__num_classes": 5}, "$.classes: found 4 names, $.cell.num_classes is 5"),
+        ({"cell__metric": "top1"}, "$.cell.metric: found 'top1', the board's views make it 'video_top1_c2'"),
+        ({"transfer__top1": 0.1}, "$.transfer.top1: found 0.1, its predictions give 0.6"),
+        ({"transfer__predictions__packed": ""}, "$.transfer.predictions: predictions cannot be unpacked"),
+        ({"board__digest": "0"}, "$.board.digest: does not belong to $.pins"),
+        ({"pins": {}}, "$.pins: found no 'evaluation.smoothing', expected every pin of the board"),
+        ({"cost__wall_s": 1.0}, "$.cost.wall_s: found 1.0, its parts add up to 52.000"),
+        ({"run_id": "../../x"}, "$.run_id: found '../../x', expected letters"),
+    ],
+)
+def test_corruption_is_named_with_its_path(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    lines = faults(tmp_path, **changes)
+    assert any(line.startswith(fault) for line in lines), lines
+
+
+def test_complete_run_has_all_epochs_of_its_board(tmp_path: Path) -> None:
+    record = make_record()
+    pins = dict(record.pins) | {"optim.epochs": 9}
+    (line,) = faults(tmp_path, make_record(pins=pins))
+    assert line.startswith("$.status: found 'complete' with 8 epochs, the board has 9")
+
+
+def test_every_fault_says_the_way_out(tmp_path: Path) -> None:
+    for line in faults(tmp_path, derived__top1=0.9, cell__num_classes=5):
+        assert line.endswith("; restore the record from its run's folder, or run it again")
+
+
+def test_all_faults_are_named_at_once(tmp_path: Path) -> None:
+    assert len(faults(tmp_path, derived__top1=0.9, derived__early=0.9, cost__wall_s=1.0)) == 3
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff", b"null", b'{"schema_version": 1'])
+def test_file_that_is_no_record_is_named(tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(raw)
+    with pytest.raises(RecordError, match=f"^{path}: is not a JSON object"):
+        read_record(path)
+
+
+def test_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(to_json(make_record()).replace('"curve_area": 0.28125', '"curve_area": NaN'))
+    with pytest.raises(RecordError, match=f"^{path}: is not JSON"):
+        read_record(path)
+
+
+def test_newer_schema_says_what_to_install(tmp_path: Path) -> None:
+    assert faults(tmp_path, schema_version=2) == [
+        "$.schema_version: found 2, this kdbench reads 1; install the kdbench that wrote it"
+    ]
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"none\.json: cannot be read: No such file or directory"):
+        read_record(tmp_path / "none.json")
+
+
+def test_file_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(to_json(make_record()) + " " * MAX_BYTES)
+    with pytest.raises(RecordError, match=f"a record has at most {MAX_BYTES}"):
+        read_record(path)
+
+
+def test_small_predictions_that_unpack_to_gigabytes_are_refused(tmp_path: Path) -> None:
+    (line,) = faults(tmp_path, predictions__packed=pack_ids([0] * 5_000_000))
+    assert line.startswith("$.predictions: predictions cannot be unpacked (they are cut short, or too many)")
+
+
+def test_pins_that_differ_are_named() -> None:
+    record = make_record()
+    pins = {key: value for key, value in record.pins.items() if key != "optim.lr"} | {"clip.length": 8, "new.pin": 1}
+    assert differing_pins(record, pins) == ["clip.length", "new.pin", "optim.lr"]
+
+
+def test_schema_is_json_and_names_every_field() -> None:
+    schema = json.loads(json.dumps(json_schema()))
+    assert set(schema["$defs"]["Record"]["properties"]) == set(Record.__struct_fields__)
+
+
+def test_record_cannot_be_changed_in_place() -> None:
+    with pytest.raises(AttributeError):
+        make_record().seed = 3  # type: ignore[misc]
+
+
+def test_record_without_transfer_is_sound(tmp_path: Path) -> None:
+    assert faults(tmp_path, make_record(transfer_hits=None)) == []
+    assert msgspec.to_builtins(make_record(transfer_hits=None))["transfer"] is None
