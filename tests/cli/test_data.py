@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from kdbench.board import DEFAULT_BOARD, board_path
 from kdbench.cli import main
 from tests.data.films import counted
 
@@ -177,15 +179,29 @@ def test_a_data_set_is_described(tmp_path: Path) -> None:
     assert "frame size       128 x 171, bilinear" in data(tmp_path, "info", "reel").stdout
 
 
-def test_a_board_gives_the_frame_size_and_all_options_under_which_it_uses_the_data_set(tmp_path: Path) -> None:
-    described = answer(data(tmp_path, "info", "motion_shapes", "--board", "motion-shapes", "--json"))
-    assert [one["options"]["world"] for one in described] == [1, 2]
-    assert {one["frame_size"] for one in described} == {"36 x 48, bilinear"}
+@pytest.fixture
+def board(tmp_path: Path) -> str:
+    """A board that learns from 2 films, and transfers to 5 films of the same data set."""
+    text = board_path(DEFAULT_BOARD).read_text()
+    datasets = re.findall(r'^dataset = ".*"$', text, re.MULTILINE)
+    for line, films in zip(datasets, (2, 5), strict=True):
+        text = text.replace(line, f'dataset = "reel"\noptions = {{ films = {films} }}')
+    path = tmp_path / "board.toml"
+    path.write_text(text.replace("height = 128", "height = 64"))
+    return str(path)
 
 
-def test_an_option_of_the_command_line_overrides_the_boards(tmp_path: Path) -> None:
-    described = answer(data(tmp_path, "info", "motion_shapes", "--board", "motion-shapes", "-o", "world=2", "--json"))
-    assert [one["options"]["world"] for one in described] == [2]
+def test_a_board_gives_the_frame_size_and_all_options_under_which_it_uses_the_data_set(
+    tmp_path: Path, board: str
+) -> None:
+    described = answer(data(tmp_path, "info", "reel", "--board", board, "--json"))
+    assert [one["options"] for one in described] == [{"films": 2}, {"films": 5}]
+    assert {one["frame_size"] for one in described} == {"64 x 171, bilinear"}
+
+
+def test_an_option_of_the_command_line_overrides_the_boards(tmp_path: Path, board: str) -> None:
+    described = answer(data(tmp_path, "info", "reel", "--board", board, "-o", "films=7", "--json"))
+    assert [one["options"] for one in described] == [{"films": 7}]
 
 
 def test_an_unknown_data_set_is_one_line(tmp_path: Path) -> None:
