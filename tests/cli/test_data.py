@@ -187,7 +187,7 @@ def board(tmp_path: Path) -> str:
     for line, films in zip(datasets, (2, 5), strict=True):
         text = text.replace(line, f'dataset = "reel"\noptions = {{ films = {films} }}')
     path = tmp_path / "board.toml"
-    path.write_text(text.replace("height = 128", "height = 64"))
+    path.write_text(text.replace("height = 128", "height = 120"))
     return str(path)
 
 
@@ -196,7 +196,7 @@ def test_a_board_gives_the_frame_size_and_all_options_under_which_it_uses_the_da
 ) -> None:
     described = answer(data(tmp_path, "info", "reel", "--board", board, "--json"))
     assert [one["options"] for one in described] == [{"films": 2}, {"films": 5}]
-    assert {one["frame_size"] for one in described} == {"64 x 171, bilinear"}
+    assert {one["frame_size"] for one in described} == {"120 x 171, bilinear"}
 
 
 def test_an_option_of_the_command_line_overrides_the_boards(tmp_path: Path, board: str) -> None:
