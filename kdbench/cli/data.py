@@ -1,11 +1,11 @@
-"""`kdbench data`: list data sets, prepare their frame stores, verify and describe them."""
+"""`kdbench data`: list data sets, fetch them, prepare their frame stores, verify and describe them, print subsets."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,11 @@ class Choice:
         """The data set, once for each set of options under which the board uses it, and the board's frames."""
         from kdbench.data.decode import Geometry
         from kdbench.data.places import videos_root
+        from kdbench.errors import DataError
         from kdbench.registry import load_registry
 
+        if self.videos is not None and self.videos.is_file():
+            raise DataError(self.videos, "is a file; name a folder (`kdbench data prepare` takes archives too)")
         board = load_board(self.board)
         registered = load_registry(self.plugins).get("datasets", self.name)
         root = self.videos or videos_root(self.name)
@@ -45,6 +48,19 @@ class Choice:
         distinct = [options for at, options in enumerate(variants) if options not in variants[:at]]
         geometry = Geometry(board.frames.height, board.frames.width, board.frames.filter)
         return [registered.make(options, root) for options in distinct], geometry
+
+    def unpacked(self) -> Choice:
+        """The same choice with a folder of videos: an archive given as such is unpacked under the kdbench home."""
+        from kdbench.data.archives import unpack
+        from kdbench.data.places import videos_root
+
+        if self.videos is None or not self.videos.is_file():
+            return self
+        target = videos_root(self.name)
+        with _progress_bar(f"unpacking {self.videos.name}") as progress:
+            unpack(self.videos, target, progress)
+        _say(f"{self.videos} is unpacked in {target}")
+        return replace(self, videos=target)
 
 
 def _options_on(board: Board, name: str) -> list[dict[str, Any]]:
@@ -79,7 +95,7 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--board", default=DEFAULT_BOARD, show_default=True, help="The board whose frames and options to use."
         ),
-        click.option("--videos", type=click.Path(path_type=Path), help="The folder that holds the video files."),
+        click.option("--videos", type=click.Path(path_type=Path), help="The folder of the video files."),
         click.argument("name"),
     ):
         with_choice = decorate(with_choice)
@@ -109,21 +125,95 @@ def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
 
 @data.command()
 @_choosing
+def fetch(choice: Choice, as_json: bool) -> None:
+    """Download a data set's files and unpack its videos, or draw them where the data set can do that.
+
+    A download that was interrupted goes on where it broke off. The archives stay in the kdbench home, under
+    downloads/; delete them when the frame store is prepared. --videos is the folder to unpack into.
+    """
+    datasets, _ = choice.open()
+    dataset = datasets[0]
+    archives = [] if dataset.embedded else _fetched(dataset)
+    for drawn in datasets if dataset.embedded else []:
+        drawn.provide(_say)
+    if as_json:
+        _print_json({"videos": dataset.root, "downloads": archives})
+        return
+    click.echo(f"{dataset.name}: the videos are in {dataset.root}; now run: {_prepare_command(choice)}")
+
+
+def _fetched(dataset: VideoDataset) -> list[Path]:
+    """Fetch and unpack a data set's downloads. Raises DataError, with the way by hand, where it names none."""
+    from kdbench.data.archives import is_archive, unpack
+    from kdbench.data.fetch import fetch as fetch_file
+    from kdbench.data.places import downloads_root
+    from kdbench.errors import DataError
+
+    if not dataset.downloads:
+        raise DataError(dataset.name, f"names nothing to download; {dataset.how_to_get or 'see its documentation'}")
+    paths = []
+    for download in dataset.downloads:
+        with _progress_bar(f"fetching {download.filename}", in_bytes=True) as progress:
+            paths.append(fetch_file(download, downloads_root(dataset.name), progress, _say))
+        if is_archive(paths[-1]):
+            with _progress_bar(f"unpacking {download.filename}") as progress:
+                unpack(paths[-1], dataset.root, progress)
+    return paths
+
+
+def _prepare_command(choice: Choice) -> str:
+    words = ["kdbench data prepare", choice.name]
+    words += [f"--board {choice.board}"] if choice.board != DEFAULT_BOARD else []
+    return " ".join([*words, *([f"--videos {choice.videos}"] if choice.videos else [])])
+
+
+@data.command()
+@_choosing
+@click.option("--fraction", required=True, type=click.FloatRange(0, 1, min_open=True), help="Share of the videos.")
+@click.option("--split", "number", type=int, help="The official split.  [default: the board's]")
+@click.option("--seed", type=int, help="The seed of the choice.  [default: the board's]")
+def subset(choice: Choice, fraction: float, number: int | None, seed: int | None, as_json: bool) -> None:
+    """Print the training videos that a fraction of a data set keeps, one id a line, sorted.
+
+    The digest goes to stderr; it is the SHA-256 of what is printed, so `| sha256sum` shows it too.
+    """
+    from kdbench.data.subsets import list_digest
+    from kdbench.data.subsets import subset as subset_of
+
+    board = load_board(choice.board)
+    dataset = choice.open()[0][0]
+    uses = [use.split for use in (board.data, board.transfer) if use and use.dataset == choice.name]
+    number = number if number is not None else (uses or [1])[0]
+    seed = seed if seed is not None else board.subset.seed
+    ids = subset_of(dataset.videos, dataset.split(number).train, fraction, seed)
+    digest = list_digest(ids)
+    if as_json:
+        what = {"dataset": dataset.name, "split": number, "fraction": fraction, "seed": seed}
+        _print_json({**what, "count": len(ids), "sha256": digest, "videos": ids})
+        return
+    for video in ids:
+        click.echo(video)
+    click.echo(f"{len(ids)} videos of {dataset.name}, split {number}, seed {seed}; SHA-256 {digest}", err=True)
+
+
+@data.command()
+@_choosing
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that decode.  [default: one a core]")
 def prepare(choice: Choice, workers: int | None, as_json: bool) -> None:
     """Decode every video of a data set once, into the frame store that runs read.
 
     What is prepared already is left alone, so the same command continues after an interruption and picks up
-    videos that were missing or broken. Ends with exit code 1 while any video is missing or broken.
+    videos that were missing or broken. Ends with exit code 1 while any video is missing or broken. --videos
+    may also be the archive that a data set is distributed as (zip, tar, rar): it is unpacked first.
     """
     from kdbench.data.decode import cores
     from kdbench.data.store import prepare as prepare_store
 
-    datasets, geometry = choice.open()
+    datasets, geometry = choice.unpacked().open()
     reports = []
     for dataset in datasets:
         if dataset.embedded:
-            dataset.provide(lambda line: click.echo(line, err=True))
+            dataset.provide(_say)
         with _progress_bar(f"preparing {dataset.name}") as progress:
             reports.append(prepare_store(dataset, geometry, workers or cores(), progress))
     if as_json:
@@ -220,15 +310,20 @@ def _exit_with(trouble: bool) -> None:
         click.get_current_context().exit(1)
 
 
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
 @contextmanager
-def _progress_bar(title: str) -> Iterator[Progress]:
+def _progress_bar(title: str, in_bytes: bool = False) -> Iterator[Progress]:
     """A bar with the time left, on stderr so that output can be piped; silent where stderr is no terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    count = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     console = Console(stderr=True)
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total, _: bar.update(task, completed=done, total=total)
+        yield lambda done, total, _: bar.update(task, completed=done, total=total or None)

@@ -17,6 +17,11 @@ def videos_root(dataset_name: str) -> Path:
     return home() / "videos" / dataset_name
 
 
+def downloads_root(dataset_name: str) -> Path:
+    """The folder of the files that were fetched for a data set, before they are unpacked."""
+    return home() / "downloads" / dataset_name
+
+
 def stores_root() -> Path:
     """The folder of all frame stores."""
     return home() / "stores"
