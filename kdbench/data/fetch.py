@@ -111,7 +111,8 @@ def _transfer(part: _Part, download: Download, path: Path, progress: Progress) -
             trouble = error
         fruitless, pause = (0, FIRST_PAUSE) if part.size > before else (fruitless + 1, pause)
         if fruitless >= ATTEMPTS:
-            raise _by_hand(download, path, f"cannot be fetched ({trouble})") from trouble
+            reason = getattr(trouble, "reason", trouble)
+            raise _by_hand(download, path, f"cannot be fetched ({reason})") from trouble
         time.sleep(pause)
         pause *= 2
 
@@ -179,4 +180,5 @@ def _checked(part: _Part, download: Download, path: Path) -> str:
 
 
 def _by_hand(download: Download, path: Path, trouble: str) -> DataError:
-    return DataError(download.url, f"{trouble}; try again later, or download it by hand and put it at {path}")
+    way_out = f"try again later, or download it by hand, put it at {path} and run the same command again"
+    return DataError(download.url, f"{trouble}; {way_out}")

@@ -194,7 +194,7 @@ def test_a_wrong_size_is_an_error_and_leaves_nothing(server: Server, tmp_path: P
 
 def test_a_missing_file_is_an_error_at_once_that_says_how_to_do_it_by_hand(server: Server, tmp_path: Path) -> None:
     server.errors = [404]
-    with pytest.raises(DataError, match=r"answers 404.*by hand and put it at .*set\.rar"):
+    with pytest.raises(DataError, match=r"answers 404.*by hand, put it at .*set\.rar"):
         get(server, tmp_path)
     assert server.asked == ["all"]
 
@@ -204,7 +204,7 @@ def test_without_a_network_the_error_says_how_to_do_it_by_hand(tmp_path: Path, m
     monkeypatch.setattr(fetching, "FIRST_PAUSE", 0.001)
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as closed:
         port = closed.server_port
-    with pytest.raises(DataError, match=r"cannot be fetched.*by hand and put it at .*set\.rar"):
+    with pytest.raises(DataError, match=r"cannot be fetched.*by hand, put it at .*set\.rar"):
         fetch(Download(f"http://127.0.0.1:{port}/", "set.rar"), tmp_path, lambda *step: None)
 
 
