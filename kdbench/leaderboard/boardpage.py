@@ -65,6 +65,7 @@ def board_context(standings: Standings, folder: Path) -> dict[str, Any]:
         "matched": matched_with_less(standings),
         "sections": list(sections(standings, styles)),
         "reach": reach,
+        "devices": sorted({device for row in standings.rows for device in row.devices}),
         "goals": [f"{goal:g}" for goal in board.evaluation.milestones],
         "shares": [f"{share:g}" for share in board.evaluation.baseline_milestones],
         "pins": [(key, value_text(value), board.why.get(key, "")) for key, value in board.pins.items()],

@@ -57,9 +57,9 @@ def line_chart(panel: Panel) -> Markup:
     ).format(width=panel.width, height=HEIGHT, title=panel.title, body=body)
 
 
-def swatch(style: int) -> Markup:
-    """A short piece of a series' line with its marker, for a legend."""
-    line = f'<path class="line" d="M1 7H25"/>{_marker(13, 7, style)}'
+def swatch(style: int, markers: bool = True) -> Markup:
+    """A short piece of a series' line, with its marker where the line has them, for a legend."""
+    line = f'<path class="line" d="M1 7H25"/>{_marker(13, 7, style) if markers else ""}'
     return Markup(f'<svg class="swatch s{style}" viewBox="0 0 26 14" aria-hidden="true">{line}</svg>')  # noqa: S704
 
 

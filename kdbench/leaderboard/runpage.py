@@ -18,6 +18,7 @@ from kdbench.leaderboard.tables import Standings, standing
 from kdbench.records import Epoch, Record, unpack_ids
 
 SHOWN_EPOCHS = 25
+CHART_WIDTH = 380
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def run_context(standings: Standings, run: Run) -> dict[str, Any]:
         "title": title_of(run),
         "accuracy_chart": accuracy_chart(run),
         "loss_chart": loss_chart(record, terms),
-        "loss_legend": [(swatch(at + 1), term) for at, term in enumerate(terms)],
+        "loss_legend": [(swatch(at + 1, markers=False), term) for at, term in enumerate(terms)],
         "terms": terms,
         "shown": shown,
         "every": len(shown) < len(record.epochs),
@@ -56,9 +57,11 @@ def run_context(standings: Standings, run: Run) -> dict[str, Any]:
 
 
 def title_of(run: Run) -> str:
-    """ "slim, soft, teacher broad"."""
+    """ "slim with soft, taught by broad"."""
     key = run.key
-    return f"{key.student}, {key.method}" + (f", teacher {key.teacher}" if run.record.teacher else ", no teacher")
+    if run.record.teacher is None:
+        return f"{key.student}, {key.method}, no teacher"
+    return f"{key.student} with {key.method}, taught by {key.teacher}"
 
 
 def accuracy_chart(run: Run) -> Markup:
@@ -67,10 +70,10 @@ def accuracy_chart(run: Run) -> Markup:
     series = [Series(title_of(run), _curve(record), 1, markers=False)]
     if run.baseline and not run.is_baseline:
         series.insert(0, Series("paired baseline", _curve(run.baseline), 0, markers=False))
-    y = share_axis([y for each in series for _, y in each.points], "1-view accuracy, %")
+    y = share_axis([y for each in series for _, y in each.points], "accuracy, %")
     marks = tuple((float(mark.epoch), mark.stage) for mark in record.stages)
     title = f"1-view test accuracy over {len(record.epochs)} epochs"
-    return line_chart(Panel(title, tuple(series), epoch_axis(len(record.epochs)), y, marks, width=440))
+    return line_chart(Panel(title, tuple(series), epoch_axis(len(record.epochs)), y, marks, width=CHART_WIDTH))
 
 
 def loss_chart(record: Record, terms: Sequence[str]) -> Markup:
@@ -80,7 +83,7 @@ def loss_chart(record: Record, terms: Sequence[str]) -> Markup:
         values = [(float(epoch.epoch), epoch.losses[term]) for epoch in record.epochs if term in epoch.losses]
         lines.append(Series(term, thinned([spot for spot in values if math.isfinite(spot[1])]), at + 1, markers=False))
     y = plain_axis([max(0.0, value) for line in lines for _, value in line.points], "mean loss, unweighted")
-    return line_chart(Panel("Loss terms by epoch", tuple(lines), epoch_axis(len(record.epochs)), y, width=440))
+    return line_chart(Panel("Loss terms by epoch", tuple(lines), epoch_axis(len(record.epochs)), y, width=CHART_WIDTH))
 
 
 def shown_epochs(record: Record) -> list[Epoch]:
