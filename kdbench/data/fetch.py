@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from kdbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,10 +46,15 @@ def fetch(download: Download, target: Path, progress: Progress, say: Callable[[s
     one that was seen. Raises DataError when the server refuses, the network fails for good, the disk is too
     small, or size or digest are wrong; the message says how to fetch the file by hand.
     """
-    path = target / download.filename
-    if path.is_file() and (download.size is None or path.stat().st_size == download.size):
-        return path
     target.mkdir(parents=True, exist_ok=True)
+    path = target / download.filename
+    with FileLock(path.with_name(f".{path.name}.lock")):  # a second process waits, and then finds the file
+        if not path.is_file() or download.size not in (None, path.stat().st_size):
+            _fetch_locked(download, path, progress, say)
+    return path
+
+
+def _fetch_locked(download: Download, path: Path, progress: Progress, say: Callable[[str], None]) -> None:
     part = _Part(path.with_name(f"{path.name}.part"), download.url)
     _transfer(part, download, path, progress)
     digest = _checked(part, download, path)
@@ -56,7 +63,6 @@ def fetch(download: Download, target: Path, progress: Progress, say: Callable[[s
     part.forget()
     if download.sha256 is None:
         say(f"{path}: SHA-256 {digest} (none is known to compare it with)")
-    return path
 
 
 @dataclass(frozen=True)

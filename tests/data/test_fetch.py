@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def get(server: Server, target: Path, **known: object) -> Path:
 
 
 def left(target: Path) -> set[str]:
-    return {path.name for path in target.iterdir()}
+    return {path.name for path in target.iterdir() if not path.name.endswith(".lock")}
 
 
 def test_a_file_arrives_whole_with_its_digest_beside_it(server: Server, tmp_path: Path) -> None:
@@ -97,6 +98,14 @@ def test_a_file_arrives_whole_with_its_digest_beside_it(server: Server, tmp_path
 def test_a_file_that_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
     get(server, tmp_path)
     get(server, tmp_path)
+    assert server.asked == ["all"]
+
+
+def test_two_at_once_fetch_it_once(server: Server, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        paths = list(pool.map(lambda _: get(server, tmp_path), range(2)))
+    assert paths[0] == paths[1]
+    assert paths[0].read_bytes() == BODY
     assert server.asked == ["all"]
 
 
