@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from kdbench.leaderboard.tables import Standings
+    from kdbench.leaderboard.standings import Standings
 
 BOARDS_OPTION = click.option(
     "--boards",
@@ -35,7 +35,7 @@ def board() -> None:
 def list_boards(boards: Path | None) -> None:
     """List the boards with their runs, filled cells and gain."""
     from kdbench.leaderboard.answer import answer_of
-    from kdbench.leaderboard.tables import folders, read_standings
+    from kdbench.leaderboard.standings import folders, read_standings
 
     folder = boards_folder(boards)
     lines = [("board", "runs", "cells", "paired gain", "title")]
@@ -54,7 +54,8 @@ def list_boards(boards: Path | None) -> None:
 @BOARDS_OPTION
 def show(name: str, as_json: bool, as_csv: bool, boards: Path | None) -> None:
     """Show the rows of a BOARD, ranked by paired gain within each cell."""
-    from kdbench.leaderboard.tables import leaderboard_table, read_standings, to_csv, to_json
+    from kdbench.leaderboard.standings import read_standings
+    from kdbench.leaderboard.tables import leaderboard_table, to_csv, to_json
 
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other; give one")
@@ -72,7 +73,7 @@ def show(name: str, as_json: bool, as_csv: bool, boards: Path | None) -> None:
 def explain(name: str, boards: Path | None) -> None:
     """Explain every pin of a BOARD: its value, and why it has it."""
     from kdbench.leaderboard.boardpage import value_text
-    from kdbench.leaderboard.tables import read_board
+    from kdbench.leaderboard.standings import read_board
 
     pinned = read_board(name, boards_folder(boards))
     for key, value in pinned.pins.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kdbench.leaderboard.formats import counted, half, points
 from kdbench.leaderboard.scoring import Estimate
-from kdbench.leaderboard.tables import Row, Standings
+from kdbench.leaderboard.standings import Row, Standings
 
 
 @dataclass(frozen=True)

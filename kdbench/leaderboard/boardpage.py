@@ -24,7 +24,7 @@ from kdbench.leaderboard.charts import (
     share_axis,
 )
 from kdbench.leaderboard.reported import read_reported
-from kdbench.leaderboard.tables import STAGES, Row, Standings
+from kdbench.leaderboard.standings import STAGES, Row, Standings, entry_of
 
 Entry = tuple[str, str]
 
@@ -103,8 +103,8 @@ def value_text(value: Any) -> str:
 def entry_styles(rows: Iterable[Row]) -> dict[Entry, int | None]:
     """A line style for each teacher and method; the baseline has style 0, those beyond the last style None."""
     rows = list(rows)
-    styles: dict[Entry, int | None] = dict.fromkeys(sorted({_entry(row) for row in rows if row.is_baseline}), 0)
-    for at, entry in enumerate(sorted({_entry(row) for row in rows} - styles.keys())):
+    styles: dict[Entry, int | None] = dict.fromkeys(sorted({entry_of(row) for row in rows if row.is_baseline}), 0)
+    for at, entry in enumerate(sorted({entry_of(row) for row in rows} - styles.keys())):
         styles[entry] = at + 1 if at + 1 < STYLES else None
     return styles
 
@@ -124,7 +124,7 @@ def efficiency_charts(standings: Standings, styles: dict[Entry, int | None]) -> 
     made = []
     for student, rows in _by_student(standings.rows):
         series = []
-        for entry, group in groupby(sorted(rows, key=_entry), key=_entry):
+        for entry, group in groupby(sorted(rows, key=entry_of), key=entry_of):
             spots = tuple(sorted((math.log(row.key.fraction), row.accuracy.mean) for row in group))
             series.append((entry, spots))
         made.append(_chart(student, "accuracy against the share of training videos", series, (x, y, styles)))
@@ -139,7 +139,7 @@ def stage_charts(rows: Sequence[Row], styles: dict[Entry, int | None]) -> tuple[
     made = []
     for student, group in _by_student(rows):
         series = [
-            (_entry(row), tuple((float(at), row.stages[stage]) for at, stage in enumerate(STAGES))) for row in group
+            (entry_of(row), tuple((float(at), row.stages[stage]) for at, stage in enumerate(STAGES))) for row in group
         ]
         made.append(_chart(student, "accuracy at the end of each stage", series, (x, y, styles)))
     return tuple(made)
@@ -187,7 +187,7 @@ def matched_with_less(standings: Standings) -> list[tuple[str, str, float, float
     for student, rows in _by_student(standings.rows):
         largest = max(row.key.fraction for row in rows)
         goal = next((row.accuracy.mean for row in rows if row.is_baseline and row.key.fraction == largest), None)
-        for entry, group in groupby(sorted(rows, key=lambda row: (_entry(row), row.key.fraction)), key=_entry):
+        for entry, group in groupby(sorted(rows, key=lambda row: (entry_of(row), row.key.fraction)), key=entry_of):
             row = next((each for each in group if goal is not None and each.accuracy.mean >= goal), None)
             if row and not row.is_baseline and row.key.fraction < largest:
                 found.append((student, _label(entry), row.key.fraction, row.accuracy.mean))
@@ -197,10 +197,6 @@ def matched_with_less(standings: Standings) -> list[tuple[str, str, float, float
 def _by_student(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     order = sorted(rows, key=lambda row: row.key.student)
     return [(student, list(group)) for student, group in groupby(order, key=lambda row: row.key.student)]
-
-
-def _entry(row: Row) -> Entry:
-    return (row.key.teacher, row.key.method)
 
 
 def _label(entry: Entry) -> str:

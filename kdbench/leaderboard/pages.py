@@ -20,16 +20,8 @@ from kdbench.leaderboard import charts, formats
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.runpage import run_context
-from kdbench.leaderboard.tables import (
-    Standings,
-    curve_table,
-    folders,
-    leaderboard_table,
-    long_table,
-    read_standings,
-    to_csv,
-    to_json,
-)
+from kdbench.leaderboard.standings import Standings, folders, read_standings
+from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, to_csv, to_json
 from kdbench.records import write_atomically
 
 MANIFEST = "manifest.txt"

@@ -14,7 +14,8 @@ from kdbench.leaderboard import formats
 from kdbench.leaderboard.boardpage import value_text
 from kdbench.leaderboard.charts import Panel, Series, epoch_axis, line_chart, plain_axis, share_axis, swatch, thinned
 from kdbench.leaderboard.scoring import Run, device_class
-from kdbench.leaderboard.tables import Standings, standing
+from kdbench.leaderboard.standings import Standings
+from kdbench.leaderboard.tables import standing
 from kdbench.records import Epoch, Record, unpack_ids
 
 SHOWN_EPOCHS = 25

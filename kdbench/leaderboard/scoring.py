@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdbench.board import BOARDS, Board
 from kdbench.errors import RecordError
-from kdbench.records import Record, differing_pins, epoch_reaching, read_record, smoothed
+from kdbench.records import PluginRef, Record, differing_pins, epoch_reaching, read_record, smoothed
 
 CONFIDENCE = 0.95
 NO_TEACHER = "none"
+Shared = Mapping[tuple[type[PluginRef], str], Mapping[str, Any]]
 _TRUST = {"maintainers": 0, "reproduced": 1, "self-reported": 2, "disputed": 3}
 
 
@@ -127,14 +128,10 @@ class Run:
 
     path: Path
     record: Record
+    key: RowKey
     stale: tuple[str, ...] = ()
     reason: str | None = None
     baseline: Record | None = None
-
-    @property
-    def key(self) -> RowKey:
-        """The row the run belongs to."""
-        return row_key(self.record)
 
     @property
     def is_baseline(self) -> bool:
@@ -181,19 +178,21 @@ def load_records(board: Board, boards: Path = BOARDS) -> list[tuple[Path, Record
 
 def place_runs(board: Board, records: Sequence[tuple[Path, Record]]) -> Runs:
     """Sort records into ranked, stale and unranked runs and give each ranked one its paired baseline."""
+    shared = shared_options([record for _, record in records])
     stale, unranked, sound = [], [], []
     for path, record in records:
+        key = row_key(record, shared)
         differing = tuple(differing_pins(record, board.pins))
         reason = why_unranked(record)
         if differing:
-            stale.append(Run(path, record, stale=differing, reason=reason))
+            stale.append(Run(path, record, key, stale=differing, reason=reason))
         elif reason:
-            unranked.append(Run(path, record, reason=reason))
+            unranked.append(Run(path, record, key, reason=reason))
         else:
-            sound.append(Run(path, record))
+            sound.append(Run(path, record, key))
     kept, repeats = _one_run_per_seed(sound)
-    baselines = {pair_key(run.record): run.record for run in kept if run.is_baseline}
-    ranked = [Run(run.path, run.record, baseline=baselines.get(pair_key(run.record))) for run in kept]
+    baselines = {pair_key(run): run.record for run in reversed(kept) if run.is_baseline}
+    ranked = [replace(run, baseline=baselines.get(pair_key(run))) for run in kept]
     return Runs(tuple(ranked), tuple(stale), tuple(sorted(unranked + repeats, key=lambda run: run.record.run_id)))
 
 
@@ -209,19 +208,37 @@ def why_unranked(record: Record) -> str | None:
     return None
 
 
-def row_key(record: Record) -> RowKey:
-    """The row a record belongs to."""
-    cell = record.cell
-    method = name_with_options(record.method.name, record.method.options, record.method.base_weights)
+def row_key(record: Record, shared: Shared) -> RowKey:
+    """The row a record belongs to. Options that all records of a plugin share are not spelled out."""
+    cell, student, method = record.cell, record.student, record.method
     return RowKey(
         dataset=cell.dataset,
         split=cell.split,
         fraction=cell.fraction,
         subset_seed=cell.subset_seed,
-        student=name_with_options(record.student.name, record.student.options),
+        student=name_with_options(student.name, _telling(student, shared)),
         teacher=record.teacher.spec if record.teacher else NO_TEACHER,
-        method=method,
+        method=name_with_options(method.name, _telling(method, shared), method.base_weights),
     )
+
+
+def shared_options(records: Sequence[Record]) -> Shared:
+    """For each plugin of a board the options that have one and the same value in all of its records.
+
+    A record holds every option, defaults included; only those that tell two rows apart belong in a name.
+    """
+    shared: dict[tuple[type[PluginRef], str], dict[str, Any]] = {}
+    for record in records:
+        plugins: tuple[PluginRef, ...] = (record.student, record.method)
+        for plugin in plugins:
+            known = shared.setdefault((type(plugin), plugin.name), dict(plugin.options))
+            for name in [name for name in known if name not in plugin.options or plugin.options[name] != known[name]]:
+                del known[name]
+    return shared
+
+
+def _telling(plugin: PluginRef, shared: Shared) -> dict[str, Any]:
+    return {name: value for name, value in plugin.options.items() if name not in shared[type(plugin), plugin.name]}
 
 
 def name_with_options(name: str, options: Mapping[str, Any], weights: Mapping[str, float] | None = None) -> str:
@@ -236,9 +253,9 @@ def is_baseline(record: Record) -> bool:
     return record.method.name == record.pins["methods.baseline"] and not record.method.base_weights
 
 
-def pair_key(record: Record) -> tuple[Any, ...]:
+def pair_key(run: Run) -> tuple[Any, ...]:
     """What a run and its baseline share: same student, videos, seed and test list."""
-    return (*row_key(record).cell, record.seed)
+    return (*run.key.cell, run.record.seed)
 
 
 def device_class(record: Record) -> str:
@@ -261,7 +278,7 @@ def _one_run_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
         first = chosen.setdefault((*run.key, run.record.seed), run)
         if first is not run:
             reason = f"repeats seed {run.record.seed} of run {first.record.run_id}"
-            repeats.append(Run(run.path, run.record, reason=reason))
+            repeats.append(replace(run, reason=reason))
     return sorted(chosen.values(), key=lambda run: (run.key, run.record.seed)), repeats
 
 

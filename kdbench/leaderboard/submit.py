@@ -9,7 +9,7 @@ import msgspec
 
 from kdbench.board import BOARDS
 from kdbench.errors import RecordError
-from kdbench.leaderboard.tables import read_board
+from kdbench.leaderboard.standings import read_board
 from kdbench.records import Record, Submission, differing_pins, read_record, to_json, write_record
 
 

@@ -1,259 +1,20 @@
-"""Placed runs -> the rows of a leaderboard, and the data frames behind every page, CSV and JSON.
-
-Rows are ranked by paired gain, only within their cell. Nothing is averaged over cells unless all are filled.
-"""
+"""Standings and records -> data frames, and these -> CSV and JSON. Shares between 0 and 1, epochs, seconds."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
-from kdbench.board import BOARDS, Board, load_board
-from kdbench.errors import BoardError
 from kdbench.leaderboard.formats import NOTHING, epochs, fraction, half, percent, points
-from kdbench.leaderboard.scoring import (
-    Estimate,
-    Reached,
-    RowKey,
-    Run,
-    Runs,
-    device_class,
-    estimate,
-    load_records,
-    median_epoch,
-    place_runs,
-)
+from kdbench.leaderboard.scoring import Estimate, Run
+from kdbench.leaderboard.standings import Row, Standings, entry_of
 from kdbench.records import Record
 
-STAGES = ("early", "middle", "late")
 DIGITS = 6
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a leaderboard: the ranked runs of one student, teacher, method and cell.
-
-    `unpaired` counts seeds without a baseline run; they are left out of `gain`. `rank` is "2" or "1-3" for
-    rows whose gains cannot be told apart, None for the baseline and for single runs. Costs are mean seconds
-    of one run, None where the runs come from more than one class of device or a cost is not known.
-    """
-
-    key: RowKey
-    runs: tuple[Run, ...]
-    accuracy: Estimate
-    stages: Mapping[str, float]
-    milestones: Mapping[str, Reached]
-    to_baseline: Mapping[str, Reached | None]
-    gain: Estimate | None
-    unpaired: int
-    gap_closed: float | None
-    transfer: Estimate | None
-    cost_s: float | None
-    cost_with_teacher_s: float | None
-    devices: tuple[str, ...]
-    is_baseline: bool
-    privileged: bool
-    rank: str | None = None
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """How much of a board's matrix one teacher and method fill; `gain` only when it is all of it."""
-
-    teacher: str
-    method: str
-    filled: int
-    cells: int
-    gain: Estimate | None
-
-
-@dataclass(frozen=True)
-class Standings:
-    """A board with its rows in order, its other runs, and how much of the matrix is filled."""
-
-    board: Board
-    runs: Runs
-    rows: tuple[Row, ...]
-    coverage: tuple[Coverage, ...]
-    filled: int
-    cells: int
-
-
-# --- from runs to rows -------------------------------------------------------------------------------------
-
-
-def read_standings(name: str, boards: Path = BOARDS) -> Standings:
-    """The standings of one board, named by its folder. Raises BoardError and RecordError."""
-    board = read_board(name, boards)
-    return standings_of(board, place_runs(board, load_records(board, boards)))
-
-
-def read_board(name: str, boards: Path = BOARDS) -> Board:
-    """A board of a folder of boards. Raises BoardError when there is none, or when it calls itself otherwise."""
-    path = boards / name / "board.toml"
-    if name not in folders(boards):
-        near = difflib.get_close_matches(name, folders(boards), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise BoardError(
-            f"{boards}: no board is called '{name}'; {hint}known boards: {', '.join(folders(boards)) or 'none'}"
-        )
-    board = load_board(str(path))
-    if board.name != name:
-        raise BoardError(f"{path}: board.name is '{board.name}'; call it '{name}' like its folder, or move the folder")
-    return board
-
-
-def folders(boards: Path = BOARDS) -> list[str]:
-    """The folders that hold a board, in order of the name."""
-    return sorted(path.parent.name for path in boards.glob("*/board.toml"))
-
-
-def standings_of(board: Board, runs: Runs) -> Standings:
-    """Rows with ranks, and coverage, from placed runs."""
-    by_row = [_row(board, key, tuple(group)) for key, group in groupby(runs.ranked, key=lambda run: run.key)]
-    rows: list[Row] = []
-    for _, cell in groupby(sorted(by_row, key=_page_order), key=lambda row: row.key.cell):
-        rows += rank_cell(list(cell))
-    cells = {(student, fraction) for student in board.matrix.students for fraction in board.matrix.fractions}
-    taught = {_cell(row) for row in rows if row.gain and not row.is_baseline}
-    return Standings(board, runs, tuple(rows), coverage_of(rows, cells), len(taught & cells), len(cells))
-
-
-def _row(board: Board, key: RowKey, runs: tuple[Run, ...]) -> Row:
-    records = [run.record for run in runs]
-    is_baseline = runs[0].is_baseline
-    gains = [] if is_baseline else [run.gain for run in runs if run.gain is not None]
-    accuracy = estimate([record.derived.top1 for record in records])
-    assert accuracy is not None, "a row is a group of at least one run"
-    cost, with_teacher = _costs(records)
-    return Row(
-        key=key,
-        runs=runs,
-        accuracy=accuracy,
-        stages={stage: _mean([getattr(record.derived, stage) for record in records]) for stage in STAGES},
-        milestones=_milestones(records),
-        to_baseline={f"{share:g}": _to_baseline(runs, share) for share in board.evaluation.baseline_milestones},
-        gain=estimate(gains),
-        unpaired=0 if is_baseline else len(runs) - len(gains),
-        gap_closed=None if is_baseline else gap_closed(runs),
-        transfer=estimate([record.transfer.top1 for record in records if record.transfer]),
-        cost_s=cost,
-        cost_with_teacher_s=with_teacher,
-        devices=tuple(sorted({device_class(record) for record in records})),
-        is_baseline=is_baseline,
-        privileged=any(record.teacher is not None and record.teacher.privileged is True for record in records),
-    )
-
-
-def gap_closed(runs: Sequence[Run]) -> float | None:
-    """Sum of the paired gains over the sum of (teacher - baseline); None unless the teacher is the better one."""
-    pairs = [
-        (run.gain, run.record.teacher.top1 - run.baseline.derived.top1)
-        for run in runs
-        if run.gain is not None and run.baseline and run.record.teacher and run.record.teacher.top1 is not None
-    ]
-    gap = math.fsum(distance for _, distance in pairs)
-    return math.fsum(gain for gain, _ in pairs) / gap if gap > 0 else None
-
-
-def rank_cell(rows: Sequence[Row]) -> list[Row]:
-    """The rows of one cell in order: baseline, then by gain; each with its rank among those that have one.
-
-    A row is behind another only when their intervals do not meet, so its rank runs from one more than the
-    rows surely ahead of it to the number of rows not surely behind it.
-    """
-    known = [row.gain for row in rows if row.gain is not None and row.gain.half is not None]
-    ranked = []
-    for row in sorted(rows, key=_by_gain):
-        rank = None
-        if row.gain and row.gain.half is not None:
-            ahead = sum(_surely_better(other, row.gain) for other in known)
-            behind = sum(_surely_better(row.gain, other) for other in known)
-            best, worst = 1 + ahead, len(known) - behind
-            rank = f"{best}" if best == worst else f"{best}-{worst}"
-        ranked.append(_with_rank(row, rank))
-    return ranked
-
-
-def coverage_of(rows: Iterable[Row], cells: set[tuple[str, float]]) -> tuple[Coverage, ...]:
-    """For each teacher and method the cells of the matrix they fill; the mean gain where that is all of them."""
-    entries = []
-    taught = sorted((row for row in rows if row.gain and not row.is_baseline), key=_entry)
-    for (teacher, method), group in groupby(taught, key=_entry):
-        inside = [row for row in group if _cell(row) in cells]
-        filled = {_cell(row) for row in inside}
-        gain = _mean_over_cells(inside) if filled == cells else None
-        entries.append(Coverage(teacher, method, len(filled), len(cells), gain))
-    return tuple(sorted(entries, key=lambda entry: (-entry.filled, entry.method, entry.teacher)))
-
-
-def _mean_over_cells(rows: Sequence[Row]) -> Estimate | None:
-    """The mean over cells for each seed that all cells share, then its interval over the seeds."""
-    gains = [{run.record.seed: run.gain for run in row.runs if run.gain is not None} for row in rows]
-    shared = set.intersection(*(set(of_seed) for of_seed in gains)) if gains else set()
-    return estimate([_mean([of_seed[seed] for of_seed in gains]) for seed in sorted(shared)])
-
-
-def _milestones(records: Sequence[Record]) -> dict[str, Reached]:
-    goals = records[0].derived.epochs_to
-    found = {goal: median_epoch([record.derived.epochs_to[goal] for record in records]) for goal in goals}
-    return {goal: reached for goal, reached in sorted(found.items(), key=lambda item: float(item[0])) if reached}
-
-
-def _to_baseline(runs: Sequence[Run], share: float) -> Reached | None:
-    return median_epoch([epoch for run in runs if (epoch := run.epochs_to_baseline(share)) is not None])
-
-
-def _costs(records: Sequence[Record]) -> tuple[float | None, float | None]:
-    """Mean seconds of a run without and with its teacher's training."""
-    if len({device_class(record) for record in records}) > 1:
-        return None, None
-    own = _mean([record.cost.wall_s for record in records])
-    lessons = [record.teacher.train_s if record.teacher else 0.0 for record in records]
-    known = [seconds for seconds in lessons if seconds is not None]
-    return own, own + _mean(known) if len(known) == len(lessons) else None
-
-
-def _surely_better(one: Estimate, other: Estimate) -> bool:
-    return one.low is not None and other.high is not None and one.low > other.high
-
-
-def _with_rank(row: Row, rank: str | None) -> Row:
-    return Row(**{**row.__dict__, "rank": rank})
-
-
-def _by_gain(row: Row) -> tuple[Any, ...]:
-    gain = row.gain.mean if row.gain else -math.inf
-    return (not row.is_baseline, -gain, -row.accuracy.mean, row.key)
-
-
-def _page_order(row: Row) -> tuple[Any, ...]:
-    """Large fractions first, then the students."""
-    key = row.key
-    return (key.dataset, key.split, -key.fraction, key.subset_seed, key.student)
-
-
-def _entry(row: Row) -> tuple[str, str]:
-    return (row.key.teacher, row.key.method)
-
-
-def _cell(row: Row) -> tuple[str, float]:
-    return (row.key.student, row.key.fraction)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-# --- data frames -------------------------------------------------------------------------------------------
 
 
 def leaderboard_table(standings: Standings) -> pd.DataFrame:
@@ -276,7 +37,7 @@ def _row_cells(standings: Standings, row: Row) -> dict[str, Any]:
             cells[f"{name}_{goal}"] = None if reached is None else str(reached.median)
             cells[f"{name}_{goal}_reached"] = None if reached is None else f"{reached.reached} of {reached.n}"
     cells |= {"run_s": row.cost_s, "run_with_teacher_s": row.cost_with_teacher_s, "devices": ", ".join(row.devices)}
-    cells |= {"cells_filled": covered.get(_entry(row)), "runs": " ".join(run.record.run_id for run in row.runs)}
+    cells |= {"cells_filled": covered.get(entry_of(row)), "runs": " ".join(run.record.run_id for run in row.runs)}
     return cells
 
 

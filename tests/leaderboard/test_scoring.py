@@ -155,6 +155,13 @@ def test_options_are_part_of_the_row(board: Board) -> None:
     assert [run.key.method for run in runs.ranked] == ["soft", "soft (a=1, heat=2)"]
 
 
+def test_options_that_all_rows_of_a_method_share_are_not_spelled_out(board: Board) -> None:
+    hot, cold = ({"heat": heat, "weight": 1.0} for heat in (4.0, 2.0))
+    runs = place(board, make_record(taught=True, method__options=hot), make_record(taught=True, method__options=cold))
+    assert [run.key.method for run in runs.ranked] == ["soft (heat=2.0)", "soft (heat=4.0)"]
+    assert [run.key.method for run in place(board, make_record(taught=True, method__options=hot)).ranked] == ["soft"]
+
+
 def test_epochs_to_the_baseline_use_the_paired_baselines_last_value(board: Board) -> None:
     slow = make_record(curve=[0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.4, 0.5])
     fast = make_record(curve=[0.2, 0.45, 0.46, 0.47, 0.5, 0.5, 0.5, 0.6], taught=True)

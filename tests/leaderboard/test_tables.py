@@ -14,17 +14,8 @@ from kdbench.board import Board
 from kdbench.errors import BoardError
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.scoring import place_runs
-from kdbench.leaderboard.tables import (
-    Row,
-    Standings,
-    curve_table,
-    leaderboard_table,
-    long_table,
-    read_standings,
-    standings_of,
-    to_csv,
-    to_json,
-)
+from kdbench.leaderboard.standings import Row, Standings, read_standings, standings_of
+from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, to_csv, to_json
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
 
