@@ -112,6 +112,13 @@ def freeze(network: Network) -> Network:
     return network
 
 
+def place(network: Network, device: torch.device) -> Network:
+    """Move a network to its device, its 5-D weights channels-last: the layout that 3-D convolutions are fast in."""
+    network.to(device)
+    network.to(memory_format=torch.channels_last_3d)
+    return network
+
+
 def num_parameters(module: nn.Module) -> int:
     """Trainable and frozen parameters of a module."""
     return sum(parameter.numel() for parameter in module.parameters())

@@ -20,8 +20,8 @@ from kdbench.board import DEFAULT_BOARD, Board
 from kdbench.course import Course, CourseResult, EpochWatcher, follow
 from kdbench.data.loader import TestLoader, TrainingLoader
 from kdbench.data.material import Access, Material, open_material
-from kdbench.errors import BoardError, PluginError, RunFailed
-from kdbench.models import Network, build_network, num_parameters
+from kdbench.errors import BoardError, PluginError
+from kdbench.models import Network, build_network, num_parameters, place
 from kdbench.objective import Objective
 from kdbench.records import (
     METRIC,
@@ -38,8 +38,16 @@ from kdbench.records import (
 )
 from kdbench.registry import Registered, Registry
 from kdbench.rundir import RunDir
-from kdbench.teaching import Context, Taught, card_of, card_values, load_weights, obtain, plugin_reference
-from kdbench.teaching import weights_content
+from kdbench.teaching import (
+    Context,
+    Taught,
+    card_of,
+    card_values,
+    load_weights,
+    obtain,
+    plugin_reference,
+    weights_content,
+)
 from kdbench.train import Training, device_and_precision, make_optimiser
 from kdbench.transfer import Transfer, fine_tune
 
@@ -92,7 +100,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class _Parts:
+class Parts:
     """The plugins of a run, checked against each other before any work is done."""
 
     student: Registered
@@ -101,7 +109,7 @@ class _Parts:
     options: dict[str, Any]
 
 
-def check(request: RunRequest, registry: Registry) -> _Parts:
+def check(request: RunRequest, registry: Registry) -> Parts:
     """Find the plugins of a run. Raises BoardError or PluginError for anything that cannot work."""
     fractions = request.board.matrix.fractions
     if request.fraction not in fractions:
@@ -115,10 +123,10 @@ def check(request: RunRequest, registry: Registry) -> _Parts:
         raise PluginError(f"method {plugin.name} needs a teacher; add --teacher NAME")
     if request.teacher and not method.teachers:
         raise PluginError(f"method {plugin.name} takes no teacher; leave --teacher out or choose another --method")
-    return _Parts(student, plugin, method, msgspec.to_builtins(options))
+    return Parts(student, plugin, method, msgspec.to_builtins(options))
 
 
-def run_id(request: RunRequest, parts: _Parts, teacher: str | None, *, partial: bool) -> str:
+def run_id(request: RunRequest, parts: Parts, teacher: str | None, *, partial: bool) -> str:
     """A readable name with a hash of everything that decides the numbers of the run."""
     config = run_config(request, parts, teacher, partial=partial)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
@@ -127,7 +135,7 @@ def run_id(request: RunRequest, parts: _Parts, teacher: str | None, *, partial: 
     return f"{readable}-{digest[:8]}"
 
 
-def run_config(request: RunRequest, parts: _Parts, teacher: str | None, *, partial: bool) -> dict[str, Any]:
+def run_config(request: RunRequest, parts: Parts, teacher: str | None, *, partial: bool) -> dict[str, Any]:
     """What was asked, as plain values."""
     return {
         "board": request.board.name,
@@ -162,7 +170,7 @@ def execute(request: RunRequest, bench: Bench) -> Record:
             return finished
         rundir.write_config(run_config(request, parts, taught.spec if taught else None, partial=partial))
         try:
-            record = _Session(request, bench, parts, material, transfer, taught, rundir).complete()
+            record = Session(request, bench, parts, Inputs(material, transfer, taught), rundir).complete()
         except Exception as error:
             rundir.fail(error)
             raise
@@ -203,29 +211,28 @@ def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, 
     return TeacherNetwork(network, card_of(content["card"], digest))
 
 
-class _Session:
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on: its data, the data it is taken to afterwards, and its teacher."""
+
+    material: Material
+    transfer: Transfer | None = None
+    taught: Taught | None = None
+
+
+class Session:
     """One run in this process: builds, trains, fine-tunes and writes the record."""
 
-    def __init__(
-        self,
-        request: RunRequest,
-        bench: Bench,
-        parts: _Parts,
-        material: Material,
-        transfer: Transfer | None,
-        taught: Taught | None,
-        rundir: RunDir,
-    ) -> None:
-        self.request, self.bench, self.parts = request, bench, parts
-        self.material, self.transfer, self.taught, self.rundir = material, transfer, taught, rundir
+    def __init__(self, request: RunRequest, bench: Bench, parts: Parts, inputs: Inputs, rundir: RunDir) -> None:
+        self.request, self.bench, self.parts, self.rundir = request, bench, parts, rundir
+        self.material, self.transfer, self.taught = inputs.material, inputs.transfer, inputs.taught
         self.device, self.precision = device_and_precision(request.board, bench.device)
         self.network = self._build_network()
         self.training = self._build_training()
 
     def _build_network(self) -> Network:
         board, classes = self.request.board, len(self.material.classes)
-        network = build_network(board, self.parts.student, classes, self.request.seed, {})
-        return network.to(self.device, memory_format=torch.channels_last_3d)
+        return place(build_network(board, self.parts.student, classes, self.request.seed, {}), self.device)
 
     def _build_training(self) -> Training:
         board, method, seed = self.request.board, self.parts.method, self.request.seed
@@ -243,15 +250,12 @@ class _Session:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(streams.stream_seed(seed, "method"))
             method.build(self.network.spec, self.taught.network.spec if self.taught else None, task)
-        teacher = None
-        if self.taught:
-            teacher = self.taught.network.to(self.device, memory_format=torch.channels_last_3d)
         method.to(self.device)
         return Training(
             network=self.network,
             objective=objective.to(self.device),
             method=method,
-            teacher=teacher,
+            teacher=place(self.taught.network, self.device) if self.taught else None,
             loader=loader,
             optimiser=make_optimiser(board.optim, self.network, method),
             optim=board.optim,

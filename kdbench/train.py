@@ -152,7 +152,7 @@ def _step(training: Training, batch: Batch, progress: Progress) -> tuple[Outputs
         raise PluginError(f"method {method.name}: its term '{min(clash)}' is already a term of the board; rename it")
     terms |= added
     training.optimiser.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
     training.optimiser.step()
     with torch.no_grad():
         objective.after_step(batch, student)
@@ -173,29 +173,32 @@ class Tally:
 
     def __init__(self) -> None:
         self.steps = self.videos = 0
+        self.names: tuple[str, ...] = ()
         self.sums: dict[str, Tensor] = {}
 
     def add(self, batch: Batch, student: Outputs, terms: dict[str, Tensor]) -> None:
         """Count one batch."""
         self.steps += 1
         self.videos += len(batch.labels_B)
-        counted = {name: value.detach() for name, value in terms.items()}
-        counted["/action"] = (student.logits_BK.detach().argmax(1) == batch.labels_B).sum()
+        self.names = tuple(terms)
+        values = torch.stack(list(terms.values())).detach()
+        counted = {"losses": values, "finite": values.isfinite()}
+        counted["action"] = (student.logits_BK.detach().argmax(1) == batch.labels_B).sum()
         if batch.pretext_B is not None and student.pretext_BK is not None:
-            counted["/pretext"] = (student.pretext_BK.detach().argmax(1) == batch.pretext_B).sum()
+            counted["pretext"] = (student.pretext_BK.detach().argmax(1) == batch.pretext_B).sum()
         for name, value in counted.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.sums[name] = self.sums[name] + value.double() if name in self.sums else value.double()
 
     def read(self, epoch: int) -> tuple[dict[str, float], float, float | None]:
         """Mean loss terms and training accuracies (action, pretext); waits for the device. Raises RunFailed."""
-        values = torch.stack([value.double() for value in self.sums.values()]).tolist()
-        sums = dict(zip(self.sums, values, strict=True))
-        accuracy, pretext = sums.pop("/action") / self.videos, sums.pop("/pretext", None)
-        for name, value in sums.items():
-            if not abs(value) < float("inf"):
-                raise RunFailed(f"loss '{name}' was not finite in epoch {epoch}; lower the learning rate or its weight")
-        means = {name: value / self.steps for name, value in sums.items()}
-        return means, accuracy, None if pretext is None else pretext / self.videos
+        finite = dict(zip(self.names, self.sums["finite"].tolist(), strict=True))
+        # One bad term spoils the weights and so all terms after it: the culprit is the one that went bad first.
+        first = min(self.names, key=lambda name: finite[name])
+        if finite[first] < self.steps:
+            raise RunFailed(f"loss '{first}' was not finite in epoch {epoch}; lower the learning rate or its weight")
+        means = dict(zip(self.names, (self.sums["losses"] / self.steps).tolist(), strict=True))
+        pretext = self.sums["pretext"].item() / self.videos if "pretext" in self.sums else None
+        return means, self.sums["action"].item() / self.videos, pretext
 
 
 def _now(device: torch.device) -> float:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import kdbench_plugins
 import pytest
 
 import kdbench
+import kdbench_plugins
 from kdbench.registry import load_registry
 
 ENGINE = Path(kdbench.__file__).parent

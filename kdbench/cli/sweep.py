@@ -11,7 +11,7 @@ import click
 from kdbench.board import DEFAULT_BOARD
 
 if TYPE_CHECKING:
-    from kdbench.sweep import Choice, Plan, PlannedRun
+    from kdbench.sweep import Plan, PlannedRun
 
 
 def _listed(convert: type) -> Any:
@@ -67,8 +67,8 @@ def _launch(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> int
     from kdbench.cli.arguments import videos_by_dataset
     from kdbench.cli.progress import TerminalWatcher
     from kdbench.data.material import Access
-    from kdbench.run import Bench, execute
     from kdbench.leaderboard.submit import submit_run
+    from kdbench.run import Bench, execute
 
     waiting = list(plan.waiting())
     launcher = registry.get("launchers", given["launcher"] or registry.names("launchers")[0]).make({})
@@ -92,8 +92,6 @@ def _launch(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> int
 
 
 def _plan_json(plan: Plan) -> str:
-    from kdbench.sweep import PlannedRun
-
     def facts(runs: tuple[PlannedRun, ...]) -> list[dict[str, Any]]:
         return [run.facts() for run in runs]
 
@@ -105,7 +103,6 @@ def _plan_text(plan: Plan) -> str:
         return f"{run.state:6s}  {run.request.command()}" + (f"   ({run.why})" if run.why else "")
 
     counts = {state: sum(run.state == state for run in plan.cells) for state in ("done", "stale", "to do")}
-    return "\n".join(
-        ["Teachers, trained first:", *map(line, plan.teachers), "", "Cells:", *map(line, plan.cells), ""]
-        + ["   ".join(f"{count} {state}" for state, count in counts.items())]
-    )
+    teachers = ["Teachers, trained first:", *map(line, plan.teachers), ""]
+    total = "   ".join(f"{count} {state}" for state, count in counts.items())
+    return "\n".join([*teachers, "Cells:", *map(line, plan.cells), "", total])

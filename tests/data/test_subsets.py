@@ -9,12 +9,12 @@ from pathlib import Path
 from subprocess import run
 
 import pytest
-from kdbench_plugins.datasets.hmdb51 import HMDB51
-from kdbench_plugins.datasets.ucf101 import UCF101
 
 from kdbench.api import Split, Video, VideoDataset
 from kdbench.data.subsets import kept_count, list_digest, subset
 from kdbench.errors import DataError
+from kdbench_plugins.datasets.hmdb51 import HMDB51
+from kdbench_plugins.datasets.ucf101 import UCF101
 
 SETS: dict[str, VideoDataset] = {"ucf101": UCF101(Path("nowhere")), "hmdb51": HMDB51(Path("nowhere"))}
 FRACTIONS = (0.02, 0.25, 0.5, 1.0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from kdbench_plugins.backbones.c3d import C3D
-from kdbench_plugins.backbones.r2plus1d import R2Plus1D, middle_channels
-from kdbench_plugins.backbones.r3d import R3D
 from torch import Tensor, nn
 
 from kdbench.api import Backbone
 from kdbench.measure import Measured, describe
+from kdbench_plugins.backbones.c3d import C3D
+from kdbench_plugins.backbones.r2plus1d import R2Plus1D, middle_channels
+from kdbench_plugins.backbones.r3d import R3D
 
 BACKBONES = (C3D, R3D, R2Plus1D)
 STAGES = ("stage1", "stage2", "stage3", "stage4")

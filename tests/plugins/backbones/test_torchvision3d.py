@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from kdbench_plugins.backbones.torchvision3d import MC318, R3D18, S3D, R2Plus1D18, TorchvisionBackbone
 from torch import nn
 from torchvision.models import video
 
 from kdbench.api import PluginError
 from kdbench.measure import describe
+from kdbench_plugins.backbones.torchvision3d import MC318, R3D18, S3D, R2Plus1D18, TorchvisionBackbone
 
 BACKBONES = (R3D18, R2Plus1D18, MC318, S3D)
 

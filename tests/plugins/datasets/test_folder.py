@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kdbench_plugins.datasets.folder import Folder, kdbench_datasets
 
 from kdbench.api import DataError, PluginError
+from kdbench_plugins.datasets.folder import Folder, kdbench_datasets
 
 ACTORS = r"^([a-z]+)_"
 

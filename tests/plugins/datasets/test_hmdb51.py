@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from kdbench_plugins.datasets.hmdb51 import HMDB51, _marks, kdbench_datasets
 
 from kdbench.api import DataError
+from kdbench_plugins.datasets.hmdb51 import HMDB51, _marks, kdbench_datasets
 
 # SHA-256 over the 51 official files of a split, one after the other in the order of their names.
 OFFICIAL = {

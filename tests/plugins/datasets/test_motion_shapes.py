@@ -10,11 +10,11 @@ import av
 import numpy as np
 import pytest
 import torch
-from kdbench_plugins.datasets.motion_shapes import WORLDS, MotionShapes, draw, kdbench_datasets
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdbench.api import DataError, PluginError
+from kdbench_plugins.datasets.motion_shapes import WORLDS, MotionShapes, draw, kdbench_datasets
 
 CLASSES = 8
 Material = list[tuple[NDArray[np.uint8], int]]

@@ -7,9 +7,9 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from kdbench_plugins.datasets.ucf101 import UCF101, kdbench_datasets
 
 from kdbench.api import DataError
+from kdbench_plugins.datasets.ucf101 import UCF101, kdbench_datasets
 
 # MD5 of the files of the official ucfTrainTestlist.
 OFFICIAL = {

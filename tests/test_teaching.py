@@ -1,0 +1,93 @@
+"""Teachers: from files, declared or not, and refused where they have seen too much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kdbench.errors import DataError, RunFailed
+from kdbench.records import Record
+from kdbench.run import execute
+from tests.tiny import bench, request
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
+    runs = tmp_path_factory.mktemp("runs")
+    record = execute(request(student="r3d"), bench(runs))
+    return runs / "tiny" / record.run_id / "weights.pt", record
+
+
+def test_a_checkpoint_of_a_run_teaches_like_the_run_itself(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    weights, own = finished
+    record = execute(request(student="c3d", teacher=f"checkpoint:{weights}"), bench(tmp_path))
+    assert record.teacher is not None
+    assert record.teacher.run_id == own.run_id
+    assert record.teacher.trusted
+    assert record.teacher.top1 == own.derived.top1
+
+
+def test_a_record_names_a_checkpoint_by_its_digest_and_not_by_its_path(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    record = execute(request(student="c3d", teacher=f"checkpoint:{finished[0]}"), bench(tmp_path))
+    assert record.teacher is not None
+    assert record.teacher.spec == f"checkpoint:{record.teacher.weights_sha256[:12]}"
+
+
+def undeclared(weights: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "plain.pt"
+    torch.save(torch.load(weights, weights_only=True)["network"], path)
+    return path
+
+
+def test_weights_without_a_declaration_are_refused(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    plain = undeclared(finished[0], tmp_path)
+    with pytest.raises(RunFailed, match="does not say which videos it was trained on; add --untrusted-teacher"):
+        execute(request(student="c3d", teacher=f"checkpoint:r3d@{plain}"), bench(tmp_path))
+
+
+def test_an_untrusted_teacher_is_used_on_demand_and_marked_in_the_record(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    plain = undeclared(finished[0], tmp_path)
+    asked = request(student="c3d", teacher=f"checkpoint:r3d@{plain}")
+    record = execute(asked, bench(tmp_path, untrusted_teacher=True))
+    assert record.teacher is not None
+    assert not record.teacher.trusted
+
+
+def test_plain_weights_need_the_name_of_their_backbone(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    plain = undeclared(finished[0], tmp_path)
+    with pytest.raises(DataError, match="name it: BACKBONE@PATH"):
+        execute(request(student="c3d", teacher=f"checkpoint:{plain}"), bench(tmp_path))
+
+
+def test_a_teacher_that_saw_a_test_video_of_the_student_is_refused(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    content = torch.load(finished[0], weights_only=True)
+    content["card"]["training_videos"] = (*content["card"]["training_videos"], "motion_shapes/Spin/v_Spin_g01_c01")
+    path = tmp_path / "leaky.pt"
+    torch.save(content, path)
+    said = r"trained on 1 of the student's test videos \(motion_shapes/Spin/v_Spin_g01_c01"
+    with pytest.raises(RunFailed, match=said):
+        execute(request(student="c3d", teacher=f"checkpoint:{path}"), bench(tmp_path, untrusted_teacher=True))
+
+
+def test_a_file_that_would_run_code_is_not_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "evil.pt"
+    torch.save({"format": 1, "network": Path("x")}, path)
+    with pytest.raises(DataError, match="is not a checkpoint that can be loaded as data only"):
+        execute(request(student="c3d", teacher=f"checkpoint:{path}"), bench(tmp_path))
+
+
+def test_weights_of_another_width_are_refused_by_name(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    content = torch.load(finished[0], weights_only=True)
+    content["network"]["action.weight"] = torch.zeros(8, 3)
+    path = tmp_path / "other.pt"
+    torch.save(content, path)
+    with pytest.raises(DataError, match="does not fit r3d on this board"):
+        execute(request(student="c3d", teacher=f"checkpoint:{path}"), bench(tmp_path))
