@@ -35,12 +35,13 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
 def _device(device: torch.device) -> dict[str, Any]:
     if device.type != "cuda":
         return {"type": device.type, "name": _processor(), "count": 1}
+    cudnn: Any = torch.backends.cudnn  # its functions carry no types
     return {
         "type": "cuda",
         "name": torch.cuda.get_device_name(device),
         "count": 1,
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": cudnn.version(),
     }
 
 

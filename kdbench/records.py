@@ -344,7 +344,7 @@ def write_record(record: Record, path: Path) -> None:
     write_atomically(path, to_json(record).encode())
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file beside its place, flush it to disk and rename it over."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -83,7 +83,7 @@ class Context(TeacherContext):
         if declared is None and backbone is None:
             raise DataError(path, "does not say which backbone it holds; name it: BACKBONE@PATH")
         values = declared if declared is not None else {"backbone": backbone}
-        network = self.network(values["backbone"])
+        network = self.network(str(values["backbone"]))
         digest = load_weights(network, state, str(path))
         return TeacherNetwork(network, card_of(values, digest))
 

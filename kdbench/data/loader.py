@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class Slot:
 
     def __init__(self, size: tuple[int, int, int], device: torch.device) -> None:
         self.raw_NTF = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
-        self.copied: torch.cuda.Event | None = None
+        self.copied: Any = None  # a CUDA event, which carries no types
 
     def fill(self, store: FrameStore, videos: VideoList, windows: Windows) -> None:
         """Read the windows; runs in a thread, which alone waits for the last copy out of this buffer."""
@@ -79,8 +80,7 @@ class Slot:
         if device.type != "cuda":
             return self.raw_NTF[:clips]
         moved = self.raw_NTF[:clips].to(device, non_blocking=True)
-        self.copied = torch.cuda.Event()
-        self.copied.record()
+        self.copied = torch.cuda.current_stream(device).record_event()
         return moved
 
 
