@@ -1,4 +1,4 @@
-"""Video-level accuracy over test views. The only reader of the test list."""
+"""Video-level accuracy over test views, and that of the pretext task. The only reader of the test list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from kdbench.data.loader import TestLoader
-from kdbench.records import Predictions, pack_ids
+from kdbench.models import Network
+from kdbench.records import Predictions, PretextResult, majority_of, pack_ids, scores_of
 from kdbench.train import autocast
 
 
@@ -45,3 +46,25 @@ def evaluate(network: nn.Module, loader: TestLoader, precision: str, classes: in
         top5=in_top5 / len(labels),
         predictions=Predictions(packed=pack_ids(guesses), labels=pack_ids(labels), in_top5=in_top5),
     )
+
+
+def evaluate_pretext(network: Network, loader: TestLoader, precision: str) -> PretextResult:
+    """How often the network tells which transform was done to one tuple of each test video.
+
+    The tuples and their transforms are the same for every run; crops are central and nothing else is
+    augmented. Leaves the network in the mode it was in.
+    """
+    was_training = network.training
+    network.eval()
+    guesses: list[int] = []
+    labels: list[int] = []
+    with torch.no_grad(), autocast(loader.device, precision):
+        for _, clips_BVCTHW, label_B in loader.tuples():
+            logits_BK = network.outputs(clips_BVCTHW).pretext_BK
+            assert logits_BK is not None
+            guesses += logits_BK.argmax(1).tolist()
+            labels += label_B.tolist()
+    network.train(was_training)
+    # There are five transforms, so the right one is always among the five best.
+    predictions = Predictions(packed=pack_ids(guesses), labels=pack_ids(labels), in_top5=len(labels))
+    return PretextResult(top1=scores_of(predictions).top1, majority=majority_of(predictions), predictions=predictions)

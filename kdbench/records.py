@@ -13,6 +13,7 @@ import math
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -145,6 +146,17 @@ class Predictions(Part, frozen=True, kw_only=True):
     in_top5: int
 
 
+class PretextResult(Part, frozen=True, kw_only=True):
+    """Which transform was done to one tuple of each test video, as the last epoch's network tells it.
+
+    `majority` is the share of the most frequent transform: what a network that always names it would reach.
+    """
+
+    top1: float
+    majority: float
+    predictions: Predictions
+
+
 class TransferResult(Part, frozen=True, kw_only=True):
     """Fine-tuning on the second data set: the official score is that of the last epoch."""
 
@@ -252,6 +264,7 @@ class Record(Part, frozen=True, kw_only=True):
     cost: Cost
     environment: dict[str, Any]
     code: Code
+    pretext: PretextResult | None = None
     missing_videos: int = 0
     tuning: dict[str, Any] | None = None
     submission: Submission = Submission()
@@ -295,6 +308,12 @@ def scores_of(predictions: Predictions) -> Scores:
         )
     hits = sum(guess == label for guess, label in zip(guesses, labels, strict=True))
     return Scores(top1=hits / len(labels), top5=predictions.in_top5 / len(labels))
+
+
+def majority_of(predictions: Predictions) -> float:
+    """The share of the most frequent label."""
+    labels = unpack_ids(predictions.labels)
+    return max(Counter(labels).values()) / len(labels)
 
 
 # --- derived numbers ---------------------------------------------------------------------------------------
@@ -440,6 +459,8 @@ def _missing_parts(record: Record) -> Iterator[str]:
         if key not in record.pins:
             yield f"$.pins: found no '{key}', expected every pin of the board"
     results = {"$.predictions": record.predictions}
+    if record.pretext:
+        results["$.pretext.predictions"] = record.pretext.predictions
     if record.transfer:
         results["$.transfer.predictions"] = record.transfer.predictions
     for place, predictions in results.items():
@@ -464,6 +485,20 @@ def _derived_problems(record: Record) -> Iterator[str]:
             if not _same(getattr(transfer, name), getattr(scores, name)):
                 found, wanted = getattr(transfer, name), getattr(scores, name)
                 yield f"$.transfer.{name}: found {found!r}, its predictions give {wanted!r}"
+    if record.pretext:
+        yield from _pretext_problems(record.pretext, record.cell.num_test_videos)
+
+
+def _pretext_problems(pretext: PretextResult, videos: int) -> Iterator[str]:
+    shown = pretext.predictions
+    expected = {"top1": scores_of(shown).top1, "majority": majority_of(shown)}
+    for name, wanted in expected.items():
+        found = getattr(pretext, name)
+        if not _same(found, wanted):
+            yield f"$.pretext.{name}: found {found!r}, its predictions give {wanted!r}"
+    count = len(unpack_ids(shown.labels))
+    if count != videos:
+        yield f"$.pretext.predictions.labels: found {count} videos, $.cell.num_test_videos is {videos}"
 
 
 def _list_problems(record: Record) -> Iterator[str]:

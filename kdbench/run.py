@@ -6,6 +6,7 @@ import hashlib
 import json
 import resource
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from kdbench.course import Course, CourseResult, EpochWatcher, follow
 from kdbench.data.loader import TestLoader, TrainingLoader
 from kdbench.data.material import Access, Material, open_material
 from kdbench.errors import BoardError, PluginError
+from kdbench.evaluate import evaluate_pretext
 from kdbench.models import Network, build_network, num_parameters, place
 from kdbench.objective import Objective
 from kdbench.records import (
@@ -266,17 +268,18 @@ class Session:
     def complete(self) -> Record:
         """Train, keep the weights, fine-tune, and put everything into the record."""
         board, material = self.request.board, self.material
+        test = TestLoader(board, material.store, material.test, self.device)
         course = Course(
             name="train",
             training=self.training,
-            test=TestLoader(board, material.store, material.test, self.device),
+            test=test,
             export=lambda: self.parts.method.export(self.network),
             classes=len(material.classes),
             views=board.evaluation.views,
             marks=board.stage_epochs,
         )
         trained = follow(course, self.rundir, self.bench.watcher)
-        record = self._record(trained)
+        record = self._with_pretext(self._record(trained), test)
         self.rundir.save("weights.pt", weights_content(self.network, self._card(record)))
         if not self.transfer:
             return record
@@ -368,6 +371,18 @@ class Session:
             base_weights=dict(method.base_weights),
             teacher_clips_per_step=clips if self.taught else 0,
         )
+
+    def _with_pretext(self, record: Record, test: TestLoader) -> Record:
+        """The record with the pretext task's test result, where the run's objective has that task."""
+        if not self.training.objective.weights.get("pretext"):
+            return record
+        begin = time.perf_counter()
+        result = evaluate_pretext(self.network, test, self.precision)
+        spent_s = time.perf_counter() - begin
+        cost = msgspec.structs.replace(
+            record.cost, evaluate_s=record.cost.evaluate_s + spent_s, wall_s=record.cost.wall_s + spent_s
+        )
+        return msgspec.structs.replace(record, pretext=result, cost=cost)
 
     def _with_transfer(self, record: Record, result: TransferResult, tuned: CourseResult) -> Record:
         spent = msgspec.structs.replace(

@@ -24,6 +24,8 @@ from kdbench.data.sampling import Ints
 from kdbench.data.store import FrameStore
 
 RING = 3
+# One seed for all runs: every network is asked about the same transforms of the same test tuples.
+PRETEXT_TEST_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,27 @@ class TestLoader:
         for windows, raw_NTF in self.ring.read(self.videos, self._windows(views)):
             clips = augment.to_clips(self.board.frames, raw_NTF, windows.parameters, kernel, None)
             yield windows.index_B, clips.contiguous(memory_format=torch.channels_last_3d)
+
+    def tuples(self) -> Iterator[tuple[Ints, Tensor, Ints]]:
+        """Yield (position of each video (B,), its one tuple (B, V, 3, T, S, S), the transform's label (B,))."""
+        kernel = self.board.augment.blur_kernel
+        for windows, raw_NTF in self.ring.read(self.videos, self._tuple_windows()):
+            assert windows.pretext_B is not None
+            clips = augment.to_clips(self.board.frames, raw_NTF, windows.parameters, kernel, windows.spatial_N)
+            clips = clips.contiguous(memory_format=torch.channels_last_3d)
+            yield windows.index_B, clips.view(len(windows.index_B), -1, *clips.shape[1:]), windows.pretext_B
+
+    def _tuple_windows(self) -> Iterator[Windows]:
+        clips, videos = self.board.clip.per_tuple, self.videos
+        at_once = self.batch // clips
+        for at in range(0, len(videos), at_once):
+            index_B = np.arange(at, min(at + at_once, len(videos)), dtype=np.int64)
+            lengths_B, keys_B = videos.lengths[index_B], videos.keys[index_B]
+            drawn = sampling.draw_tuples(self.board, lengths_B, keys_B, PRETEXT_TEST_SEED, 0)
+            spatial_BV = np.zeros((len(index_B), clips), dtype=np.int64)
+            spatial_BV[:, sampling.MIDDLE] = drawn.spatial_B
+            crops = augment.centre_parameters(self.board.frames, spatial_BV.size)
+            yield Windows(index_B, drawn.frames_BVT, crops, drawn.pretext_B, spatial_BV.reshape(-1))
 
     def _windows(self, views: int) -> Iterator[Windows]:
         length = self.board.clip.length
