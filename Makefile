@@ -1,0 +1,58 @@
+# `make demo` and `make test` set everything up on a fresh machine; the rest builds on them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO := runs/demo
+
+.PHONY: help setup demo test check lint types site site-check gpu-test clean
+
+help:
+	@echo "make demo      set up, train a student with and without a teacher, build a page"
+	@echo "make test      set up, run the tests"
+	@echo "make check     what CI runs: lint, types, tests, freshness of site/"
+	@echo "make site      rebuild site/ from leaderboards/"
+	@echo "make gpu-test  the tests that need a CUDA device"
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "kdbench needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[rar,test]"
+	@touch $@
+
+# The demo keeps its records and its page to itself: leaderboards/ and site/ stay as they are.
+demo: setup
+	$(BIN)/kdbench run --board motion-shapes --student c3d
+	$(BIN)/kdbench run --board motion-shapes --student c3d --teacher r3d
+	@mkdir -p $(DEMO)/boards/motion-shapes
+	@cp leaderboards/motion-shapes/board.toml $(DEMO)/boards/motion-shapes/
+	@$(BIN)/kdbench submit --boards $(DEMO)/boards runs/motion-shapes/c3d-*-1-s0-* runs/motion-shapes/r3d-alone-*-1-s0-* > /dev/null
+	@$(BIN)/kdbench site build --boards $(DEMO)/boards --out $(DEMO)/site > /dev/null
+	@$(BIN)/kdbench board show motion-shapes --boards $(DEMO)/boards
+	@echo "The page: $(CURDIR)/$(DEMO)/site/index.html"
+
+test: setup
+	$(BIN)/python -m pytest -n auto
+
+check: lint types test site-check
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+site: setup
+	$(BIN)/kdbench site build
+
+site-check: setup
+	$(BIN)/kdbench site check
+
+gpu-test: setup
+	$(BIN)/python -m pytest -m gpu
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
