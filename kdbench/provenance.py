@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
+import warnings
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,8 @@ from kdbench.records import Code
 PACKAGES = ("torch", "torchvision", "av", "numpy", "msgspec")
 
 
-def environment(device: torch.device, precision: str) -> dict[str, Any]:
-    """Versions, the class of the device, threads, precision and what was pinned for determinism."""
+def environment(device: torch.device, precision: str, nondeterministic: Sequence[str] = ()) -> dict[str, Any]:
+    """Versions, the class of the device, threads, precision, what was pinned for determinism and what cannot be."""
     return {
         "python": platform.python_version(),
         "os": f"{platform.system()} {platform.machine()}",
@@ -28,8 +31,26 @@ def environment(device: torch.device, precision: str) -> dict[str, Any]:
         "deterministic": {
             "cudnn_deterministic": torch.backends.cudnn.deterministic,
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "nondeterministic_operations": list(nondeterministic),
         },
     }
+
+
+def nondeterministic_operations(work: Callable[[], object]) -> list[str]:
+    """The operations inside `work` that torch has no deterministic form of on their device, by name.
+
+    torch is put into its warn-only deterministic mode for the call, and left as it was found.
+    """
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            work()
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+    found = (re.match(r"(\S+) does not have a deterministic implementation", str(each.message)) for each in caught)
+    return sorted({match[1] for match in found if match})
 
 
 def _device(device: torch.device) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import resource
@@ -50,7 +51,7 @@ from kdbench.teaching import (
     plugin_reference,
     weights_content,
 )
-from kdbench.train import Training, device_and_precision, make_optimiser
+from kdbench.train import Training, autocast, device_and_precision, make_optimiser
 from kdbench.transfer import Transfer, fine_tune
 
 STAGES = ("early", "middle", "late")
@@ -334,10 +335,26 @@ class Session:
             transfer=None,
             derived=derive(trained.rows, stages, final.predictions, board.pins),
             cost=_cost(trained),
-            environment=provenance.environment(self.device, self.precision),
+            environment=provenance.environment(self.device, self.precision, self._nondeterministic()),
             code=provenance.code(),
             missing_videos=missing,
         )
+
+    def _nondeterministic(self) -> list[str]:
+        """What in a step of this student has no deterministic form on the device; on a CPU everything has one."""
+        if self.device.type != "cuda":
+            return []
+        network = copy.deepcopy(self.network)
+        board = self.request.board
+        size = (2, board.clip.per_tuple, 3, board.clip.length, board.frames.crop, board.frames.crop)
+        clips = torch.zeros(size, device=self.device)
+
+        def step() -> None:
+            with autocast(self.device, self.precision):
+                outputs = network.outputs(clips)
+            torch.autograd.backward(outputs.logits_BK.sum() + outputs.pooled_BVD.sum())
+
+        return provenance.nondeterministic_operations(step)
 
     def _cell(self) -> Cell:
         material, board = self.material, self.request.board

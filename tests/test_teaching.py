@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdbench.api import TeacherCard, TeacherNetwork
 from kdbench.errors import DataError, RunFailed
+from kdbench.models import build_network
 from kdbench.records import Record
 from kdbench.run import execute
-from tests.tiny import bench, request
+from kdbench.teaching import Context, card_values, obtain, weights_content
+from tests.tiny import bench, registry, request, tiny_board
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +94,42 @@ def test_weights_of_another_width_are_refused_by_name(finished: tuple[Path, Reco
     torch.save(content, path)
     with pytest.raises(DataError, match="does not fit r3d on this board"):
         execute(request(student="c3d", teacher=f"checkpoint:{path}"), bench(tmp_path))
+
+
+def declared(tmp_path: Path, videos: tuple[str, ...]) -> Path:
+    """Weights for the tiny board that say they have seen these videos."""
+    network = build_network(tiny_board(), registry().get("backbones", "r3d"), 8, 0, {})
+    card = card_values(TeacherCard(backbone="r3d", weights_sha256="", training_videos=videos))
+    path = tmp_path / "declared.pt"
+    torch.save(weights_content(network, card), path)
+    return path
+
+
+def test_a_teacher_of_split_2_is_refused_for_a_student_of_split_1(tmp_path: Path) -> None:
+    official = registry().get("datasets", "ucf101").make({}, tmp_path)
+    seen = tuple(f"ucf101/{name}" for name in official.split(2).train)
+    tests = frozenset(f"ucf101/{name}" for name in official.split(1).test)
+    with pytest.raises(RunFailed, match=r"trained on \d\d\d\d of the student's test videos"):
+        obtain(f"checkpoint:{declared(tmp_path, seen)}", context(), tests, untrusted=False)
+
+
+def test_a_teacher_of_split_1_may_teach_a_student_of_split_1(tmp_path: Path) -> None:
+    official = registry().get("datasets", "ucf101").make({}, tmp_path)
+    seen = tuple(f"ucf101/{name}" for name in official.split(1).train)
+    tests = frozenset(f"ucf101/{name}" for name in official.split(1).test)
+    taught = obtain(f"checkpoint:{declared(tmp_path, seen)}", context(), tests, untrusted=False)
+    assert not any(parameter.requires_grad for parameter in taught.network.parameters())
+
+
+def context() -> Context:
+    def never(_backbone: str, _fraction: float) -> TeacherNetwork:
+        raise AssertionError("a checkpoint needs no training")
+
+    return Context(tiny_board(), registry(), 8, 1.0, never)
+
+
+def test_a_board_can_ask_for_teachers_that_see_no_more_than_their_students(tmp_path: Path) -> None:
+    board = tiny_board(transfer=None, teachers={"fraction": "same"})
+    record = execute(request(board, student="c3d", teacher="r3d", fraction=0.5), bench(tmp_path))
+    assert record.teacher is not None
+    assert (record.teacher.fraction, record.teacher.privileged) == (0.5, False)

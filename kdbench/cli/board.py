@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from kdbench.board import Board
     from kdbench.leaderboard.standings import Standings
 
+WIDTH = 100  # columns of running text; the same on a terminal and in a pipe
 BOARDS_OPTION = click.option(
     "--boards",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -69,15 +72,37 @@ def show(name: str, as_json: bool, as_csv: bool, boards: Path | None) -> None:
 
 @board.command()
 @click.argument("name", metavar="BOARD")
+@click.option("--json", "as_json", is_flag=True, help="Pins, reasons and rules as JSON.")
 @BOARDS_OPTION
-def explain(name: str, boards: Path | None) -> None:
-    """Explain every pin of a BOARD: its value, and why it has it."""
-    from kdbench.leaderboard.boardpage import value_text
+def explain(name: str, as_json: bool, boards: Path | None) -> None:
+    """Explain every pin of a BOARD: its value, and why it has it; then the rules that the code keeps."""
+    from kdbench.leaderboard.protocolpage import protocol_json
     from kdbench.leaderboard.standings import read_board
 
     pinned = read_board(name, boards_folder(boards))
-    for key, value in pinned.pins.items():
-        click.echo(f"{key} = {value_text(value)}\n    {pinned.why.get(key, 'no reason given')}")
+    if as_json:
+        click.echo(protocol_json(pinned), nl=False)
+    else:
+        _explain(pinned)
+
+
+def _explain(pinned: Board) -> None:
+    from kdbench.leaderboard.protocolpage import pins_of, rules_of, sections_of
+
+    click.echo(f"{pinned.name} {pinned.board.version}: {pinned.board.title} (sha256 {pinned.digest[:12]})")
+    for section, pins in sections_of(pins_of(pinned)):
+        click.echo(f"\n[{section}]")
+        for pin in pins:
+            click.echo(f"{pin.key} = {pin.text}\n{_indented(pin.why)}")
+    rules = rules_of(pinned)
+    if rules:
+        click.echo("\nRules the code keeps")
+    for rule in rules:
+        click.echo(f"{rule.name}\n{_indented(rule.text)}")
+
+
+def _indented(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
 def _show(standings: Standings) -> None:

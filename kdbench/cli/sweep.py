@@ -55,7 +55,8 @@ def sweep(board: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     choice = Choice(**{name: given[name] for name in Choice.__dataclass_fields__})
     plan = make_plan(read, registry, choice, given["runs"], finished_records(read, given["runs"], BOARDS))
     if dry_run:
-        click.echo(_plan_json(plan) if as_json else _plan_text(plan))
+        hours = _forecast(plan, read, registry, given)
+        click.echo(_plan_json(plan, hours) if as_json else _plan_text(plan, hours))
         return
     failures = _launch(plan, read, registry, given)
     if failures:
@@ -91,18 +92,39 @@ def _launch(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> int
     return failures
 
 
-def _plan_json(plan: Plan) -> str:
+def _forecast(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> dict[str, float]:
+    """Predicted hours of each waiting run, by command; empty where the lists of videos are not known here."""
+    from kdbench.cli.arguments import videos_by_dataset
+    from kdbench.cli.progress import TerminalWatcher
+    from kdbench.data.material import Access
+    from kdbench.errors import DataError
+    from kdbench.predict import Forecast
+
+    watcher = TerminalWatcher()
+    folders = videos_by_dataset(given["videos"], board.data.dataset)
+    forecast = Forecast(board, Access(registry=registry, watcher=watcher, videos=folders), given["device"])
+    try:
+        return {run.request.command(): forecast.seconds(run.request) / 3600 for run in plan.waiting()}
+    except DataError as error:
+        watcher.say(f"no forecast: {error}")
+        return {}
+
+
+def _plan_json(plan: Plan, hours: dict[str, float]) -> str:
     def facts(runs: tuple[PlannedRun, ...]) -> list[dict[str, Any]]:
-        return [run.facts() for run in runs]
+        return [run.facts() | {"predicted_hours": hours.get(run.request.command())} for run in runs]
 
     return json.dumps({"teachers": facts(plan.teachers), "cells": facts(plan.cells)}, indent=1)
 
 
-def _plan_text(plan: Plan) -> str:
+def _plan_text(plan: Plan, hours: dict[str, float]) -> str:
     def line(run: PlannedRun) -> str:
-        return f"{run.state:6s}  {run.request.command()}" + (f"   ({run.why})" if run.why else "")
+        predicted = hours.get(run.request.command())
+        time = "" if predicted is None or run.state == "done" else f"{predicted:8.2f} h"
+        return f"{run.state:6s} {time:10s}  {run.request.command()}" + (f"   ({run.why})" if run.why else "")
 
     counts = {state: sum(run.state == state for run in plan.cells) for state in ("done", "stale", "to do")}
     teachers = ["Teachers, trained first:", *map(line, plan.teachers), ""]
     total = "   ".join(f"{count} {state}" for state, count in counts.items())
+    total += f"   {sum(hours.values()):.1f} h predicted from a calibration on this machine" if hours else ""
     return "\n".join([*teachers, "Cells:", *map(line, plan.cells), "", total])

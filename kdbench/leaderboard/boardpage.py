@@ -1,4 +1,4 @@
-"""What a board's page shows: sections by fraction, charts, coverage, the runs without a rank, the pins."""
+"""What a board's page shows: sections by fraction, charts, coverage, the runs without a rank."""
 
 from __future__ import annotations
 
@@ -65,10 +65,11 @@ def board_context(standings: Standings, folder: Path) -> dict[str, Any]:
         "matched": matched_with_less(standings),
         "sections": list(sections(standings, styles)),
         "reach": reach,
+        "pretext": any(row.pretext for row in standings.rows),
         "devices": sorted({device for row in standings.rows for device in row.devices}),
         "goals": [f"{goal:g}" for goal in board.evaluation.milestones],
         "shares": [f"{share:g}" for share in board.evaluation.baseline_milestones],
-        "pins": [(key, value_text(value), board.why.get(key, "")) for key, value in board.pins.items()],
+        "pins": len(board.pins),
         "reported": read_reported(folder / "reported.json"),
     }
 
@@ -88,13 +89,6 @@ def key_facts(board: Board) -> list[tuple[str, str]]:
         transfer = board.transfer
         facts.append(("Transfer", f"{transfer.dataset}, split {transfer.split}, {transfer.epochs} epochs"))
     return facts
-
-
-def value_text(value: Any) -> str:
-    """A pin's value as one word: lists with commas, truth as yes and no."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(value_text(each) for each in value) if isinstance(value, list) else str(value)
 
 
 # --- charts ------------------------------------------------------------------------------------------------

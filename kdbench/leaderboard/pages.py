@@ -19,9 +19,11 @@ from kdbench.errors import KdbenchError
 from kdbench.leaderboard import charts, formats
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
+from kdbench.leaderboard.paperpage import paper_context
+from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
 from kdbench.leaderboard.runpage import run_context
 from kdbench.leaderboard.standings import Standings, folders, read_standings
-from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, to_csv, to_json
+from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, milestone_table, to_csv, to_json
 from kdbench.records import write_atomically
 
 MANIFEST = "manifest.txt"
@@ -68,13 +70,20 @@ def render_site(boards: Path = BOARDS) -> dict[str, bytes]:
 
 
 def _board_files(standings: Standings, boards: Path) -> dict[str, bytes]:
-    name, table = standings.board.name, leaderboard_table(standings)
+    name, table, reached = standings.board.name, leaderboard_table(standings), milestone_table(standings)
     context = board_context(standings, boards / name)
     made = {
         f"{name}/index.html": _render("board.html.j2", root="../", **context),
         f"{name}/leaderboard.csv": to_csv(table).encode(),
         f"{name}/leaderboard.json": to_json(table).encode(),
+        f"{name}/milestones.csv": to_csv(reached).encode(),
+        f"{name}/milestones.json": to_json(reached).encode(),
     }
+    made[f"{name}/protocol.html"] = _render("protocol.html.j2", root="../", **protocol_context(standings.board))
+    made[f"{name}/protocol.json"] = protocol_json(standings.board).encode()
+    if context["reported"]:
+        paper = paper_context(standings, context["reported"])
+        made[f"{name}/paper.html"] = _render("paper.html.j2", root="../", **paper)
     for run in standings.runs:
         start = f"{name}/runs/{run.record.run_id}"
         made[f"{start}.html"] = _render("run.html.j2", root="../../", **run_context(standings, run))

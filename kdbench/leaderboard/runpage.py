@@ -11,8 +11,8 @@ from typing import Any
 from markupsafe import Markup
 
 from kdbench.leaderboard import formats
-from kdbench.leaderboard.boardpage import value_text
 from kdbench.leaderboard.charts import Panel, Series, epoch_axis, line_chart, plain_axis, share_axis, swatch, thinned
+from kdbench.leaderboard.protocolpage import value_text
 from kdbench.leaderboard.scoring import Run, device_class
 from kdbench.leaderboard.standings import Standings
 from kdbench.leaderboard.tables import standing
@@ -52,6 +52,7 @@ def run_context(standings: Standings, run: Run) -> dict[str, Any]:
         "classes": class_scores(record),
         "teacher_facts": list(teacher_facts(record)),
         "costs": list(costs(record)),
+        "milestones": run.milestones(),
         "environment": list(flat(record.environment)),
         "device": device_class(record),
     }
@@ -83,7 +84,7 @@ def loss_chart(record: Record, terms: Sequence[str]) -> Markup:
     for at, term in enumerate(terms):
         values = [(float(epoch.epoch), epoch.losses[term]) for epoch in record.epochs if term in epoch.losses]
         lines.append(Series(term, thinned([spot for spot in values if math.isfinite(spot[1])]), at + 1, markers=False))
-    y = plain_axis([max(0.0, value) for line in lines for _, value in line.points], "mean loss, unweighted")
+    y = plain_axis([max(0.0, value) for line in lines for _, value in line.points], "mean loss term, weighted")
     return line_chart(Panel("Loss terms by epoch", tuple(lines), epoch_axis(len(record.epochs)), y, width=CHART_WIDTH))
 
 

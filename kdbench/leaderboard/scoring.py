@@ -99,6 +99,35 @@ def median_epoch(epochs: Sequence[int | str]) -> Reached | None:
     return Reached(order[len(order) // 2], sum(isinstance(epoch, int) for epoch in epochs), len(epochs))
 
 
+# --- milestones --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """What a run had spent when its 1-view curve first reached an accuracy; ">N" in each field if it never did.
+
+    `of_baseline` is the share of the paired baseline's last value that the accuracy stands for, or None for
+    a milestone of the board. Seconds are those of training and of waiting for data.
+    """
+
+    accuracy: float
+    of_baseline: float | None
+    epoch: int | str
+    steps: int | str
+    samples: int | str
+    train_s: float | str
+
+
+def milestone(record: Record, accuracy: float, of_baseline: float | None = None) -> Milestone:
+    """The first epoch of a record's curve (under its board's smoothing rule) that reaches an accuracy."""
+    epoch = epoch_reaching(_level(record), accuracy)
+    until = record.epochs if isinstance(epoch, str) else record.epochs[:epoch]
+    spent = (until[-1].steps, until[-1].samples, math.fsum(row.seconds.train + row.seconds.data_wait for row in until))
+    if isinstance(epoch, str):
+        return Milestone(accuracy, of_baseline, epoch, f">{spent[0]}", f">{spent[1]}", f">{spent[2]:.0f}")
+    return Milestone(accuracy, of_baseline, epoch, *spent)
+
+
 # --- runs --------------------------------------------------------------------------------------------------
 
 
@@ -147,8 +176,17 @@ class Run:
         """Epochs until the run's 1-view curve reaches `share` of the paired baseline curve's last value."""
         if self.baseline is None:
             return None
-        goal = share * _level(self.baseline)[-1]
-        return epoch_reaching(_level(self.record), goal)
+        return milestone(self.record, share * _level(self.baseline)[-1]).epoch
+
+    def milestones(self) -> list[Milestone]:
+        """The board's milestones, then its shares of the paired baseline's last 1-view accuracy."""
+        pins = self.record.pins
+        reached = [milestone(self.record, goal) for goal in pins["evaluation.milestones"]]
+        if self.baseline is None:
+            return reached
+        last = _level(self.baseline)[-1]
+        shares = pins["evaluation.baseline_milestones"]
+        return reached + [milestone(self.record, share * last, share) for share in shares]
 
 
 @dataclass(frozen=True)

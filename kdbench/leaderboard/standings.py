@@ -38,7 +38,8 @@ class Row:
 
     `unpaired` counts seeds without a baseline run; they are left out of `gain`. `rank` is "2" or "1-3" for
     rows whose gains cannot be told apart, None for the baseline and for single runs. Costs are mean seconds
-    of one run, None where the runs come from more than one class of device or a cost is not known.
+    of one run, None where the runs come from more than one class of device or a cost is not known. `pretext`
+    is the accuracy of the pretext task on the test videos, `majority` that of always naming one transform.
     """
 
     key: RowKey
@@ -57,6 +58,8 @@ class Row:
     is_baseline: bool
     privileged: bool
     rank: str | None = None
+    pretext: Estimate | None = None
+    majority: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ def _row(board: Board, key: RowKey, runs: tuple[Run, ...]) -> Row:
     accuracy = estimate([record.derived.top1 for record in records])
     assert accuracy is not None, "a row is a group of at least one run"
     cost, with_teacher = _costs(records)
+    told = [record.pretext for record in records if record.pretext]
     return Row(
         key=key,
         runs=runs,
@@ -145,6 +149,8 @@ def _row(board: Board, key: RowKey, runs: tuple[Run, ...]) -> Row:
         devices=tuple(sorted({device_class(record) for record in records})),
         is_baseline=is_baseline,
         privileged=any(record.teacher is not None and record.teacher.privileged is True for record in records),
+        pretext=estimate([result.top1 for result in told]),
+        majority=_mean([result.majority for result in told]) if told else None,
     )
 
 

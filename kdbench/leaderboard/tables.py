@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import asdict, fields
 from typing import Any
 
 import pandas as pd
 
 from kdbench.leaderboard.formats import NOTHING, epochs, fraction, half, percent, points
-from kdbench.leaderboard.scoring import Estimate, Run
+from kdbench.leaderboard.scoring import Estimate, Milestone, RowKey, Run
 from kdbench.leaderboard.standings import Row, Standings, entry_of
 from kdbench.records import Record
 
@@ -31,6 +32,7 @@ def _row_cells(standings: Standings, row: Row) -> dict[str, Any]:
     cells |= _estimate_cells("gain", row.gain)
     cells |= {"paired_seeds": row.gain.n if row.gain else 0, "unpaired_seeds": row.unpaired, "rank": row.rank}
     cells |= _estimate_cells("transfer", row.transfer)
+    cells |= _estimate_cells("pretext", row.pretext) | {"pretext_majority": row.majority}
     cells |= {"teacher_gap_closed": row.gap_closed, "privileged_teacher": row.privileged}
     for name, milestones in (("epochs_to", row.milestones), ("epochs_to_baseline", row.to_baseline)):
         for goal, reached in milestones.items():
@@ -73,6 +75,17 @@ def curve_table(record: Record) -> pd.DataFrame:
         line |= {"evaluate_s": seconds.evaluate, "checkpoint_s": seconds.checkpoint}
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def milestone_table(standings: Standings) -> pd.DataFrame:
+    """One line per ranked run and milestone: epochs, steps, samples and seconds to it, or ">N"."""
+    lines = []
+    for run in sorted(standings.runs.ranked, key=lambda run: run.record.run_id):
+        facts = {"board": standings.board.name, "run_id": run.record.run_id, **run.key._asdict()}
+        facts["seed"] = run.record.seed
+        lines += [facts | asdict(reached) for reached in run.milestones()]
+    columns = ["board", "run_id", *RowKey._fields, "seed", *(each.name for each in fields(Milestone))]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def long_table(boards: Iterable[Standings]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from kdbench.board import board_names
 from kdbench.cli.board import board
 from kdbench.errors import BoardError
 from tests.factories import make_record, trio, write_board, write_records
@@ -72,8 +73,32 @@ def test_show_refuses_two_formats(boards: Path) -> None:
 
 def test_explain_gives_every_pin_with_its_reason(boards: Path) -> None:
     output = call(boards, "explain", "small").output
+    assert output.startswith("small 1.0: Small board (sha256 ")
+    assert "\n[optim]\n" in output
     assert "optim.epochs = 8\n    eight are enough for a test\n" in output
     assert "clip.segments = 1, 1, 1, 1\n    no reason given\n" in output
+    assert "Rules the code keeps" not in output
+
+
+def test_explain_gives_the_rules_that_the_code_keeps_in_a_block_of_their_own(boards: Path) -> None:
+    path = boards / "small" / "board.toml"
+    path.write_text(path.read_text() + '"rules.last_epoch" = "The last one counts."\n')
+    output = call(boards, "explain", "small").output
+    assert output.endswith("\nRules the code keeps\nlast epoch\n    The last one counts.\n")
+
+
+def test_explain_json_holds_pins_reasons_and_rules(boards: Path) -> None:
+    facts = json.loads(call(boards, "explain", "small", "--json").output)
+    assert {"key": "optim.epochs", "value": 8, "why": "eight are enough for a test"} in facts["pins"]
+    assert facts["rules"] == []
+
+
+def test_explain_of_the_boards_in_the_tree_leaves_no_pin_without_a_reason() -> None:
+    for name in board_names():
+        output = CliRunner().invoke(board, ["explain", name]).output
+        assert "Rules the code keeps" in output
+        assert "no reason given" not in output
+        assert max(map(len, output.splitlines())) <= 120
 
 
 def test_unknown_board_is_the_users_error(boards: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from kdbench.board import Board
 from kdbench.errors import RecordError
-from kdbench.leaderboard.scoring import Runs, estimate, load_records, median_epoch, place_runs, student_t
+from kdbench.leaderboard.scoring import Runs, estimate, load_records, median_epoch, milestone, place_runs, student_t
 from kdbench.records import Record
 from tests.factories import broken, make_record, trio, write_board, write_records
 
@@ -178,3 +178,24 @@ def test_epochs_to_the_baseline_are_censored(board: Board) -> None:
 def test_epochs_to_the_baseline_are_unknown_without_one(board: Board) -> None:
     (run,) = place(board, make_record(taught=True)).ranked
     assert run.epochs_to_baseline(0.9) is None
+
+
+def test_a_milestone_is_told_in_epochs_steps_samples_and_seconds(board: Board) -> None:
+    record = make_record(curve=[0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.4, 0.5])
+    reached = milestone(record, 0.3)
+    assert (reached.epoch, reached.steps, reached.samples) == (3, 30, 120)
+    assert reached.train_s == pytest.approx(3 * 4.5)
+
+
+def test_a_milestone_that_was_not_reached_is_censored_in_every_unit(board: Board) -> None:
+    missed = milestone(make_record(curve=[0.1] * 8), 0.3)
+    assert (missed.epoch, missed.steps, missed.samples, missed.train_s) == (">8", ">80", ">320", ">36")
+
+
+def test_a_run_has_the_boards_milestones_and_those_of_its_paired_baseline(board: Board) -> None:
+    slow = make_record(curve=[0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.4, 0.5])
+    run = next(run for run in place(board, slow, make_record(taught=True)).ranked if not run.is_baseline)
+    own = [(each.accuracy, each.of_baseline) for each in run.milestones()]
+    pins = run.record.pins
+    shares = [(share * 0.5, share) for share in pins["evaluation.baseline_milestones"]]
+    assert own == [(goal, None) for goal in pins["evaluation.milestones"]] + shares

@@ -1,0 +1,161 @@
+"""A paper's tables with our runs beside them, cell by cell. The two are shown side by side and never compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from kdbench.leaderboard import formats
+from kdbench.leaderboard.reported import Reported, ReportedRow, ReportedTable
+from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Run, estimate
+from kdbench.leaderboard.standings import STAGES, Row, Standings
+
+LATE = STAGES[-1]
+
+
+class Spot(NamedTuple):
+    """What one column of a paper's table is of; None is what the paper does not say."""
+
+    fraction: float | None
+    dataset: str | None
+    stage: str | None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Our mean over seeds. `label` names the method where the board has it with several options."""
+
+    label: str
+    value: Estimate
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure of the paper, and what we measured in its place: nothing where no run has been made."""
+
+    reported: float | None
+    measured: tuple[Measured, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One teacher of one student: a cell for each column, and our runs behind them."""
+
+    teacher: str | None
+    cells: tuple[Cell, ...]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the paper: its columns by name, its lines by student."""
+
+    anchor: str
+    name: str
+    page: str | None
+    caption: str
+    columns: tuple[str, ...]
+    students: tuple[tuple[str, tuple[Line, ...]], ...]
+
+
+def paper_context(standings: Standings, reported: Reported) -> dict[str, Any]:
+    """The names that the paper template uses."""
+    tables = [table_of(standings, table) for table in reported.tables]
+    cells = [cell for table in tables for _, lines in table.students for line in lines for cell in line.cells]
+    figures = [cell for cell in cells if cell.reported is not None]
+    return {
+        "board": standings.board,
+        "reported": reported,
+        "tables": tables,
+        "figures": len(figures),
+        "filled": sum(bool(cell.measured) for cell in figures),
+    }
+
+
+def table_of(standings: Standings, table: ReportedTable) -> Table:
+    """A table of the paper with our means in its cells."""
+    spots = list(dict.fromkeys(_spot(row) for row in table.rows))
+    values = {(row.student, row.teacher, _spot(row)): row.value for row in table.rows}
+    keys = list(dict.fromkeys((row.student, row.teacher) for row in table.rows))
+    students = []
+    for student, group in groupby(keys, key=lambda key: key[0]):
+        lines = []
+        for _, teacher in group:
+            cells = [
+                Cell(values.get((student, teacher, spot)), measured(standings, student, teacher, spot))
+                for spot in spots
+            ]
+            lines.append(Line(teacher, tuple(cells), _runs(standings, student, teacher, spots)))
+        students.append((student, tuple(lines)))
+    return Table(
+        anchor="-".join(table.table.lower().split()),
+        name=table.table,
+        page=table.page,
+        caption=table.caption,
+        columns=tuple(column_names(spots)),
+        students=tuple(students),
+    )
+
+
+def column_names(spots: Sequence[Spot]) -> list[str]:
+    """What tells the columns of a table apart: data set, stage or fraction."""
+    names = []
+    for spot in spots:
+        parts = {
+            "fraction": formats.fraction(spot.fraction) if spot.fraction is not None else formats.NOTHING,
+            "dataset": spot.dataset or formats.NOTHING,
+            "stage": (spot.stage or formats.NOTHING).capitalize(),
+        }
+        told = [part for name, part in parts.items() if len({getattr(each, name) for each in spots}) > 1]
+        names.append(", ".join(told) or "Accuracy")
+    return names
+
+
+def measured(standings: Standings, student: str, teacher: str | None, spot: Spot) -> tuple[Measured, ...]:
+    """Our means in the place of one figure: from the board's own rows, the last epoch where no stage is named."""
+    board = standings.board
+    found = []
+    for row in matching_rows(standings, student, teacher, spot.fraction):
+        value = None
+        if spot.dataset in (None, board.data.dataset):
+            value = _at_stage(row, spot.stage or LATE)
+        elif board.transfer and spot.dataset == board.transfer.dataset and spot.stage in (None, LATE):
+            value = row.transfer
+        if value:
+            plain = row.runs[0].record.method.name
+            found.append(Measured("" if row.key.method == plain else row.key.method, value))
+    return tuple(found)
+
+
+def matching_rows(standings: Standings, student: str, teacher: str | None, fraction: float | None) -> list[Row]:
+    """The ranked rows that repeat a run of the paper: its student, teacher and fraction, the board's own methods."""
+    methods = standings.board.methods
+    method = methods.taught if teacher else methods.baseline
+    rows = [
+        row
+        for row in standings.rows
+        if row.runs[0].record.student.name == student
+        and row.key.teacher == (teacher or NO_TEACHER)
+        and row.runs[0].record.method.name == method
+        and not row.runs[0].record.method.base_weights
+        and row.key.fraction == (1.0 if fraction is None else fraction)
+    ]
+    return sorted(rows, key=lambda row: row.key)
+
+
+def _at_stage(row: Row, stage: str) -> Estimate | None:
+    if stage not in STAGES:
+        return None
+    return estimate([getattr(run.record.derived, stage) for run in row.runs])
+
+
+def _runs(standings: Standings, student: str, teacher: str | None, spots: Sequence[Spot]) -> tuple[Run, ...]:
+    fractions = dict.fromkeys(spot.fraction for spot in spots)
+    rows = [row for share in fractions for row in matching_rows(standings, student, teacher, share)]
+    return tuple(run for row in rows for run in row.runs)
+
+
+def _spot(row: ReportedRow) -> Spot:
+    return Spot(row.fraction, row.dataset, row.stage)
