@@ -130,8 +130,8 @@ def test_the_page_shows_both_and_links_to_the_runs(boards: Path) -> None:
     (boards / "small" / "reported.json").write_bytes(msgspec.json.encode(rows))
     site = render_site(boards)
     page = Page(site["small/paper.html"])
-    assert "no teacher 44.0 55.0 ± 63.5, 2 seeds 0 1" in page.text
-    assert "broad 55.0 not yet run" in page.text
+    assert "no teacher 44 55.0 ± 63.5, 2 seeds 0 1" in page.text
+    assert "broad 55 not yet run" in page.text
     assert {f"runs/{record.run_id}.html" for record in records} <= {link.get("href") for link in page.all("a")}
     assert "paper.html" in {link.get("href") for link in Page(site["small/index.html"]).all("a")}
 
