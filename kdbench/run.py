@@ -49,6 +49,7 @@ from kdbench.teaching import (
     load_weights,
     obtain,
     plugin_reference,
+    split_spec,
     weights_content,
 )
 from kdbench.train import Training, autocast, device_and_precision, make_optimiser
@@ -122,6 +123,11 @@ def check(request: RunRequest, registry: Registry) -> Parts:
     plugin = registry.get("methods", request.method_name)
     options = plugin.options(request.options)
     method: Method = plugin.cls(options)
+    if request.teacher:
+        kind, argument = split_spec(request.teacher, request.board)
+        registry.get("teachers", kind)
+        if argument == request.teacher:  # a bare name is a backbone's
+            registry.get("backbones", argument)
     if method.teachers and not request.teacher:
         raise PluginError(f"method {plugin.name} needs a teacher; add --teacher NAME")
     if request.teacher and not method.teachers:

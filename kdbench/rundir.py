@@ -49,7 +49,11 @@ class RunDir:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the run for this process. Raises RunFailed that says who holds it already."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or "it cannot be made"
+            raise RunFailed(f"{self.path}: {reason}; name another folder with --runs") from error
         holder = self.path / "holder"
         lock = filelock.FileLock(self.path / "lock")
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from kdbench.api import Batch
 from kdbench.board import Board
 from kdbench.data.loader import TestLoader, TrainingLoader
+from kdbench.data.store import FrameStore
 from tests.tiny import material, tiny_board
 
 CPU = torch.device("cpu")
@@ -88,3 +91,19 @@ def test_test_clips_are_the_same_every_time() -> None:
     test = TestLoader(board, found.store, found.test, CPU)
     first, second = ([batch for _, batch in test.clips(1)] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_training_reads_no_frame_of_a_test_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[str] = set()
+    original = FrameStore.read
+
+    def watched(self: FrameStore, video_id: str, *rest: Any) -> None:
+        read.add(video_id)
+        original(self, video_id, *rest)
+
+    monkeypatch.setattr(FrameStore, "read", watched)
+    for epoch in range(3):
+        copies(loader().epoch(epoch))
+    found = material()
+    assert read == set(found.train.ids)
+    assert not read & set(found.test.ids)
