@@ -12,7 +12,7 @@ from kdbench.cli.board import BOARDS_OPTION, boards_folder
 RUN_FOLDER = click.Path(path_type=Path, exists=True)
 
 
-@click.command()
+@click.command(short_help="Put the records of finished runs on their leaderboard.")
 @click.argument("runs", metavar="RUN_DIR...", nargs=-1, required=True, type=RUN_FOLDER)
 @click.option("--author", help="Who submits: a name or a handle.")
 @click.option("--link", help="A paper, a page or a repository about these runs.")
@@ -30,7 +30,7 @@ def submit(
     click.echo("next: `kdbench site build`, look at the pages, then commit the records and the site together")
 
 
-@click.command()
+@click.command(short_help="Check records against the schema and their own numbers.")
 @click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a record.")
 def validate(files: tuple[Path, ...], schema: bool) -> None:
