@@ -84,6 +84,7 @@ class Forecast:
         )
 
     def _learn(self, network: Network, clips: torch.Tensor) -> None:
+        network.train()
         with autocast(self.device, self.precision):
             outputs = network.outputs(clips)
         assert outputs.pretext_BK is not None
@@ -92,6 +93,7 @@ class Forecast:
         torch.autograd.backward(torch.stack([part.sum() for part in parts]).sum())
 
     def _answer(self, network: Network, clips: torch.Tensor) -> None:
+        network.eval()
         with torch.no_grad(), autocast(self.device, self.precision):
             network(clips[:, 0])
 
