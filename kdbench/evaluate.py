@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from kdbench.data.devices import send
 from kdbench.data.loader import TestLoader
 from kdbench.models import Network
 from kdbench.records import Predictions, PretextResult, majority_of, pack_ids, scores_of
@@ -32,11 +33,11 @@ def evaluate(network: nn.Module, loader: TestLoader, precision: str, classes: in
     sums_BK = torch.zeros(len(loader.videos), classes, device=loader.device)
     with torch.no_grad(), autocast(loader.device, precision):
         for index_N, clips_NCTHW in loader.clips(views):
-            rows = torch.from_numpy(index_N).to(loader.device, non_blocking=True)
+            rows = send(index_N, loader.device)
             sums_BK.index_add_(0, rows, network(clips_NCTHW).float())
     network.train(was_training)
     best_BK = sums_BK.topk(min(5, classes), dim=1).indices
-    labels_B = torch.from_numpy(loader.videos.labels).to(loader.device)
+    labels_B = send(loader.videos.labels, loader.device)
     in_top5 = int((best_BK == labels_B[:, None]).any(1).sum())
     guesses = best_BK[:, 0].tolist()
     labels = loader.videos.labels.tolist()

@@ -44,6 +44,7 @@ ROOMS = [
     "kdbench.data.truncation",
     "kdbench.data.decode",
     "kdbench.data.store",
+    "kdbench.data.devices",
     "kdbench.data.augment",
     "kdbench.data.loader",
     "kdbench.data.material",

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from kdbench import streams
 from kdbench.board import Board, Frames
+from kdbench.data.devices import send
 from kdbench.data.sampling import Ints
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -102,12 +103,6 @@ def to_clips(
     return normalise(clips, frames)
 
 
-def _on(device: torch.device, values: NDArray[Any], dtype: torch.dtype) -> Tensor:
-    """A small host array on the device, without waiting for it."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values)).to(dtype)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
 def crop_index(frames: Frames, parameters: ClipParameters) -> Ints:
     """Positions (N, 3*S*S) of the Y, U and V bytes of the cropped (and flipped) pixels in a stored frame."""
     across = np.arange(frames.crop)
@@ -124,7 +119,7 @@ def crop_index(frames: Frames, parameters: ClipParameters) -> Ints:
 def to_rgb(frames: Frames, raw_NTF: Tensor, parameters: ClipParameters) -> Tensor:
     """Crop, flip and convert: (N, T, F) uint8 -> RGB (N, 3, T, S, S) in [0, 1]."""
     clips, length, _ = raw_NTF.shape
-    index = _on(raw_NTF.device, crop_index(frames, parameters), torch.int64)
+    index = send(crop_index(frames, parameters), raw_NTF.device, torch.int64)
     picked = raw_NTF.gather(2, index[:, None].expand(-1, length, -1))
     yuv = picked.view(clips, length, 3, frames.crop, frames.crop).to(torch.float32)
     y, u, v = (yuv[:, :, plane] for plane in range(3))
@@ -164,7 +159,7 @@ def jitter(clips: Tensor, parameters: ClipParameters) -> Tensor:
 
 def _blend(clips: Tensor, kind_N: Ints, factor_N: NDArray[np.float64]) -> Tensor:
     columns = np.stack([factor_N, (1 - factor_N) * (kind_N == SATURATION), (1 - factor_N) * (kind_N == CONTRAST)])
-    factor, to_grey, to_mean = _on(clips.device, columns, torch.float32)[:, :, None, None, None, None]
+    factor, to_grey, to_mean = send(columns, clips.device, torch.float32)[:, :, None, None, None, None]
     grey = grey_of(clips)
     base = grey * to_grey + grey.mean(dim=(3, 4), keepdim=True) * to_mean
     return clips.mul_(factor).add_(base).clamp_(0, 1)
@@ -172,7 +167,7 @@ def _blend(clips: Tensor, kind_N: Ints, factor_N: NDArray[np.float64]) -> Tensor
 
 def _on_some(clips: Tensor, which: Ints, change: Any) -> Tensor:
     """Apply `change` to some of the clips; which ones is known on the host, so the device is not waited for."""
-    index = _on(clips.device, which, torch.int64)
+    index = send(which, clips.device, torch.int64)
     return clips.index_copy_(0, index, change(clips.index_select(0, index)))
 
 
@@ -188,7 +183,7 @@ def shift_hue(clips: Tensor, shift_N: NDArray[np.float64]) -> Tensor:
         (green - blue) / safe,
         torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
-    sixth = torch.where(flat, 0.0, sixth) + _on(clips.device, shift_N * 6, torch.float32)[:, None, None, None]
+    sixth = torch.where(flat, 0.0, sixth) + send(shift_N * 6, clips.device, torch.float32)[:, None, None, None]
     turned = torch.empty_like(clips)
     for channel, offset in enumerate((5, 3, 1)):
         place = (sixth + offset).remainder(6)
@@ -203,7 +198,7 @@ def blur(clips: Tensor, sigma_N: NDArray[np.float64], kernel: int) -> Tensor:
         return clips
     taps = np.arange(kernel) - kernel // 2
     weights = np.exp(-0.5 * (taps / sigma_N[which][:, None]) ** 2)
-    weights_NK = _on(clips.device, weights / weights.sum(1, keepdims=True), torch.float32)
+    weights_NK = send(weights / weights.sum(1, keepdims=True), clips.device, torch.float32)
     return _on_some(clips, which, lambda some: _separable(some, weights_NK))
 
 
@@ -234,7 +229,7 @@ def rearrange(clips: Tensor, spatial_N: Ints) -> Tensor:
     if not len(which):
         return clips
     count, (channels, length, size, _) = len(which), clips.shape[1:]
-    index = _on(clips.device, spatial_table(size)[spatial_N[which]], torch.int64)
+    index = send(spatial_table(size)[spatial_N[which]], clips.device, torch.int64)
 
     def change(some: Tensor) -> Tensor:
         places = index[:, None, None].expand(count, channels, length, size * size)
@@ -249,8 +244,8 @@ def normalise(clips: Tensor, frames: Frames) -> Tensor:
     Residual frame t is x[t-1] - x[t] with wrap-around (pin 16); the mean cancels, and a static clip gives
     exactly 0.
     """
-    scale = torch.tensor([1 / value for value in frames.std]).view(3, 1, 1, 1).to(clips.device, non_blocking=True)
+    scale = send(1 / np.array(frames.std), clips.device, torch.float32).view(3, 1, 1, 1)
     if frames.modality == "res":
         return (clips.roll(1, dims=2) - clips).mul_(scale)
-    mean = torch.tensor(frames.mean).view(3, 1, 1, 1).to(clips.device, non_blocking=True)
+    mean = send(np.array(frames.mean), clips.device, torch.float32).view(3, 1, 1, 1)
     return (clips - mean).mul_(scale)

@@ -20,6 +20,7 @@ from torch import Tensor
 from kdbench.api import Batch
 from kdbench.board import Board
 from kdbench.data import augment, sampling
+from kdbench.data.devices import send
 from kdbench.data.sampling import Ints
 from kdbench.data.store import FrameStore
 
@@ -139,13 +140,13 @@ class TrainingLoader:
         for windows, raw_NTF in self.ring.read(self.videos, self._windows(number)):
             clips = augment.to_clips(frames, raw_NTF, windows.parameters, kernel, windows.spatial_N)
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
-            index_B = torch.from_numpy(windows.index_B).to(self.device, non_blocking=True)
+            index_B = send(windows.index_B, self.device)
             pretext = windows.pretext_B
             yield Batch(
                 clips_BVCTHW=clips.view(len(windows.index_B), -1, *clips.shape[1:]),
                 labels_B=self.labels[index_B],
                 index_B=index_B,
-                pretext_B=None if pretext is None else torch.from_numpy(pretext).to(self.device, non_blocking=True),
+                pretext_B=None if pretext is None else send(pretext, self.device),
             )
 
     def _windows(self, epoch: int) -> Iterator[Windows]:

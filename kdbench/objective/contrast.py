@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdbench import streams
 from kdbench.api import Batch, Outputs, Progress
 from kdbench.board import Objective as Pins
+from kdbench.data.devices import send
 
 
 class MemoryBanks(nn.Module):
@@ -47,7 +48,7 @@ class MemoryBanks(nn.Module):
         drawn = streams.integers(
             self.num_videos - 1, self.seed, "negatives", progress.global_step, np.arange(size[0] * size[1])
         )
-        others = torch.from_numpy(drawn).view(size).to(batch.index_B.device, non_blocking=True)
+        others = send(drawn, batch.index_B.device).view(size)
         own = batch.index_B[:, None]
         return torch.cat([own, others + (others >= own)], dim=1)
 
