@@ -14,7 +14,7 @@ from kdbench.board import Board, transfer_board
 from kdbench.data.material import Access, open_dataset
 from kdbench.data.subsets import subset
 from kdbench.models import Network, build_network, place
-from kdbench.run import RunRequest
+from kdbench.request import RunRequest
 from kdbench.train import autocast, device_and_precision
 
 ENOUGH_S = 2.0  # of timing for one kind of work

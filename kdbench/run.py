@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import resource
-import shlex
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +13,10 @@ import msgspec
 import torch
 
 from kdbench import provenance, streams
-from kdbench.api import Method, Task, TeacherCard, TeacherNetwork
-from kdbench.board import DEFAULT_BOARD, Board
+from kdbench.api import Task, TeacherCard, TeacherNetwork
 from kdbench.course import Course, CourseResult, EpochWatcher, follow
 from kdbench.data.loader import TestLoader, TrainingLoader
 from kdbench.data.material import Access, Material, open_material
-from kdbench.errors import BoardError, PluginError
 from kdbench.evaluate import evaluate_pretext
 from kdbench.models import Network, build_network, num_parameters, place
 from kdbench.objective import Objective
@@ -39,7 +33,8 @@ from kdbench.records import (
     TransferResult,
     derive,
 )
-from kdbench.registry import Registered, Registry
+from kdbench.registry import Registry
+from kdbench.request import Parts, RunRequest, check, run_config, run_id
 from kdbench.rundir import RunDir
 from kdbench.teaching import (
     Context,
@@ -49,42 +44,12 @@ from kdbench.teaching import (
     load_weights,
     obtain,
     plugin_reference,
-    split_spec,
     weights_content,
 )
 from kdbench.train import Training, autocast, device_and_precision, make_optimiser
 from kdbench.transfer import Transfer, fine_tune
 
 STAGES = ("early", "middle", "late")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """What one run is: everything that decides its numbers."""
-
-    board: Board
-    student: str
-    teacher: str | None = None
-    method: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    fraction: float = 1.0
-    seed: int = 0
-
-    @property
-    def method_name(self) -> str:
-        """The method asked for; else the board's: one for a run with a teacher, its baseline for one without."""
-        methods = self.board.methods
-        return self.method or (methods.taught if self.teacher else methods.baseline)
-
-    def command(self) -> str:
-        """The command that repeats the run."""
-        words = ["kdbench", "run"]
-        words += [] if self.board.name == DEFAULT_BOARD else ["--board", self.board.name]
-        words += ["--student", self.student]
-        words += ["--teacher", self.teacher] if self.teacher else []
-        words += ["--method", self.method_name]
-        words += [word for name, value in sorted(self.options.items()) for word in ("-o", f"{name}={value}")]
-        return shlex.join([*words, "--fraction", f"{self.fraction:g}", "--seed", str(self.seed)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,63 +66,6 @@ class Bench:
     def registry(self) -> Registry:
         """The plugins there are."""
         return self.access.registry
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The plugins of a run, checked against each other before any work is done."""
-
-    student: Registered
-    method_plugin: Registered
-    method: Method
-    options: dict[str, Any]
-
-
-def check(request: RunRequest, registry: Registry) -> Parts:
-    """Find the plugins of a run. Raises BoardError or PluginError for anything that cannot work."""
-    fractions = request.board.matrix.fractions
-    if request.fraction not in fractions:
-        known = ", ".join(f"{fraction:g}" for fraction in fractions)
-        raise BoardError(f"fraction {request.fraction:g}: board {request.board.name} has {known}")
-    student = registry.get("backbones", request.student)
-    plugin = registry.get("methods", request.method_name)
-    options = plugin.options(request.options)
-    method: Method = plugin.cls(options)
-    if request.teacher:
-        kind, argument = split_spec(request.teacher, request.board)
-        registry.get("teachers", kind)
-        if argument == request.teacher:  # a bare name is a backbone's
-            registry.get("backbones", argument)
-    if method.teachers and not request.teacher:
-        raise PluginError(f"method {plugin.name} needs a teacher; add --teacher NAME")
-    if request.teacher and not method.teachers:
-        raise PluginError(f"method {plugin.name} takes no teacher; leave --teacher out or choose another --method")
-    return Parts(student, plugin, method, msgspec.to_builtins(options))
-
-
-def run_id(request: RunRequest, parts: Parts, teacher: str | None, *, partial: bool) -> str:
-    """A readable name with a hash of everything that decides the numbers of the run."""
-    config = run_config(request, parts, teacher, partial=partial)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-    names = [request.student, teacher or "alone", request.method_name, f"{request.fraction:g}", f"s{request.seed}"]
-    readable = "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in name) for name in names)
-    return f"{readable}-{digest[:8]}"
-
-
-def run_config(request: RunRequest, parts: Parts, teacher: str | None, *, partial: bool) -> dict[str, Any]:
-    """What was asked, as plain values."""
-    return {
-        "board": request.board.name,
-        "board_digest": request.board.digest,
-        "student": request.student,
-        "teacher": teacher,
-        "method": request.method_name,
-        "options": parts.options,
-        "fraction": request.fraction,
-        "subset_seed": request.board.subset.seed,
-        "seed": request.seed,
-        "partial": partial,
-    }
 
 
 def execute(request: RunRequest, bench: Bench) -> Record:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from kdbench.board import Board
 from kdbench.records import Record, differing_pins, read_record
 from kdbench.registry import Registry
-from kdbench.run import RunRequest, check
+from kdbench.request import RunRequest, check
 
 State = Literal["done", "stale", "to do"]
 

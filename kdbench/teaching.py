@@ -17,6 +17,7 @@ from kdbench.errors import DataError, RunFailed
 from kdbench.models import Network, build_network, freeze
 from kdbench.records import PluginRef, TeacherRef
 from kdbench.registry import Registered, Registry
+from kdbench.request import split_spec
 
 FORMAT = 1
 LoadTrained = Callable[[str, float], TeacherNetwork]
@@ -92,12 +93,6 @@ class Context(TeacherContext):
 
     def teacher_fraction(self) -> float:
         return 1.0 if self.board.teachers.fraction == "full" else self.fraction
-
-
-def split_spec(spec: str, board: Board) -> tuple[str, str]:
-    """`KIND:ARGUMENT`, or a bare name, which is an argument for the board's own kind of teacher."""
-    kind, found, argument = spec.partition(":")
-    return (kind, argument) if found else (board.teachers.kind, spec)
 
 
 def obtain(spec: str, context: Context, tests: frozenset[str], *, untrusted: bool) -> Taught:

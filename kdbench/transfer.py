@@ -47,8 +47,7 @@ def fine_tune(
     where, precision = device_and_precision(board, device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams.stream_seed(seed, "transfer initialisation"))
-        head = torch.nn.Linear(student.spec.features, len(material.classes))
-    student.action = head.to(where)
+        student.action = torch.nn.Linear(student.spec.features, len(material.classes)).to(where)
     trained = [student.action] if transfer.mode == "linear-probe" else [student.backbone, student.action]
     training = Training(
         network=student,
@@ -61,7 +60,6 @@ def fine_tune(
         precision=precision,
         seed=seed,
     )
-    epochs = board.optim.epochs
     course = Course(
         name="transfer",
         training=training,
@@ -69,24 +67,26 @@ def fine_tune(
         export=lambda: student,
         classes=len(material.classes),
         views=board.evaluation.views,
-        marks=(epochs,),
+        marks=(board.optim.epochs,),
     )
     result = follow(course, rundir, watcher)
+    return _result_of(transfer, result), result
+
+
+def _result_of(transfer: Transfer, result: CourseResult) -> TransferResult:
+    material, epochs = transfer.material, transfer.board.optim.epochs
     final = result.marks[epochs]
-    return (
-        TransferResult(
-            dataset=material.dataset,
-            split=material.split,
-            mode=transfer.mode,
-            epochs=epochs,
-            top1=final.top1,
-            top5=final.top5,
-            training_list_sha256=material.training_list_sha256,
-            test_list_sha256=material.test_list_sha256,
-            classes=material.classes,
-            curve=tuple(row.test_top1 for row in result.rows),
-            predictions=final.predictions,
-            seconds=result.elapsed_s,
-        ),
-        result,
+    return TransferResult(
+        dataset=material.dataset,
+        split=material.split,
+        mode=transfer.mode,
+        epochs=epochs,
+        top1=final.top1,
+        top5=final.top5,
+        training_list_sha256=material.training_list_sha256,
+        test_list_sha256=material.test_list_sha256,
+        classes=material.classes,
+        curve=tuple(row.test_top1 for row in result.rows),
+        predictions=final.predictions,
+        seconds=result.elapsed_s,
     )

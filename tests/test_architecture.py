@@ -48,6 +48,7 @@ ROOMS = [
     "kdbench.data.augment",
     "kdbench.data.loader",
     "kdbench.data.material",
+    "kdbench.request",
     "kdbench.measure",
     "kdbench.models",
     "kdbench.objective.action",

@@ -13,7 +13,8 @@ from kdbench.api import Batch, Method, Outputs, Progress, TeacherCard
 from kdbench.board import Board, load_board
 from kdbench.errors import PluginError, RunFailed
 from kdbench.models import build_network, freeze
-from kdbench.run import Inputs, Session, check
+from kdbench.request import check
+from kdbench.run import Inputs, Session
 from kdbench.rundir import RunDir
 from kdbench.teaching import Taught
 from kdbench.train import EpochSummary, Training, device_and_precision, fit, learning_rate

@@ -11,7 +11,8 @@ import msgspec
 from kdbench.board import Board, load_board
 from kdbench.data.material import Access, Material, open_material
 from kdbench.registry import Registry, load_registry
-from kdbench.run import Bench, RunRequest
+from kdbench.request import RunRequest
+from kdbench.run import Bench
 from tests.conftest import TINY, Listener
 
 

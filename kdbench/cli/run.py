@@ -37,7 +37,8 @@ def run(board: str, options: Sequence[str], videos: Sequence[str], plugins: Sequ
     from kdbench.cli.summary import summary_of
     from kdbench.data.material import Access
     from kdbench.registry import load_registry
-    from kdbench.run import Bench, RunRequest, execute
+    from kdbench.request import RunRequest
+    from kdbench.run import Bench, execute
 
     read = load_board(board)
     workers = {} if given["workers"] is None else {"workers": given["workers"]}
