@@ -101,10 +101,15 @@ class RunDir:
 
     def append_epoch(self, row: Epoch) -> None:
         """Add one line to epochs.jsonl and flush it to disk."""
-        with (self.path / "epochs.jsonl").open("ab") as stream:
-            stream.write(msgspec.json.encode(row) + b"\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        path = self.path / "epochs.jsonl"
+        try:
+            with path.open("ab") as stream:
+                stream.write(msgspec.json.encode(row) + b"\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            error.filename = error.filename or str(path)  # a failed write does not say where
+            raise
 
     def rewrite_epochs(self, rows: Sequence[Epoch]) -> None:
         """Make epochs.jsonl agree with the checkpoint a run continues from."""

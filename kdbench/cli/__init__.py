@@ -78,7 +78,9 @@ class Root(click.Group):
             if error.errno not in _DISK_ERRORS:
                 raise
             place = error.filename2 or error.filename
-            _stop(ctx, f"error: {f'{place}: ' if place else ''}{error.strerror}", 1)
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            way_out = "; make room and give the same command again" if full else ""
+            _stop(ctx, f"error: {f'{place}: ' if place else ''}{error.strerror}{way_out}", 1)
 
 
 def _stop(ctx: click.Context, line: str, code: int) -> NoReturn:

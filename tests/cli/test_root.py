@@ -102,7 +102,7 @@ def test_a_full_or_forbidden_disk_is_one_line_with_the_path(
 
 def test_a_full_disk_without_a_path_is_one_line_too(ending_with: Callable[[BaseException], Result]) -> None:
     result = ending_with(OSError(errno.ENOSPC, "No space left on device"))
-    assert result.stderr == "kdbench: error: No space left on device\n"
+    assert result.stderr == "kdbench: error: No space left on device; make room and give the same command again\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), FileNotFoundError(errno.ENOENT, "gone", "x")])
