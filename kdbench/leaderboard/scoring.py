@@ -292,8 +292,12 @@ def is_baseline(record: Record) -> bool:
 
 
 def pair_key(run: Run) -> tuple[Any, ...]:
-    """What a run and its baseline share: same student, videos, seed and test list."""
-    return (*run.key.cell, run.record.seed)
+    """What a run and its baseline share: same student, videos, seed and test list.
+
+    The lists are compared by their digests: two data sets of one name and options may still differ on disk.
+    """
+    cell = run.record.cell
+    return (*run.key.cell, run.record.seed, cell.training_list_sha256, cell.test_list_sha256, cell.num_classes)
 
 
 def device_class(record: Record) -> str:
