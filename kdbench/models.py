@@ -30,11 +30,25 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.backbone = backbone
+        self.probed = False
         self.action = spec.classifier
         self.pretext = nn.Linear(clips * spec.features, PRETEXT_CLASSES)
         self.projection = nn.Sequential(
             nn.Linear(spec.features, spec.features), nn.ReLU(), nn.Linear(spec.features, embedding)
         )
+
+    def probe(self) -> None:
+        """From now on the backbone is a fixed feature extractor: no gradients, no batch statistics."""
+        self.probed = True
+        self.backbone.requires_grad_(False)
+        self.backbone.eval()
+
+    def train(self, mode: bool = True) -> Network:
+        """As for any module, but a probed backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.probed:
+            self.backbone.eval()
+        return self
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Action logits (N, K) of single clips: what evaluation and fine-tuning use."""
@@ -115,7 +129,9 @@ def freeze(network: Network) -> Network:
 def place(network: Network, device: torch.device) -> Network:
     """Move a network to its device, its 5-D weights channels-last: the layout that 3-D convolutions are fast in."""
     network.to(device)
-    network.to(memory_format=torch.channels_last_3d)
+    for parameter in network.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     return network
 
 

@@ -52,8 +52,9 @@ class Forecast:
         seen = board.optim.epochs * max(size.train - size.train % board.optim.batch, min(size.train, board.optim.batch))
         scored = size.test * (board.optim.epochs + board.evaluation.views * len(set(board.stage_epochs)))
         seconds = seen * speed.video_s + scored * speed.clip_s
-        if request.teacher:
-            seconds += seen * self.speed(request.teacher.partition(":")[2] or request.teacher).clip_s
+        if request.teacher and ":" not in request.teacher:  # another kind's backbone is known only once it is loaded
+            views = self.access.registry.get("methods", request.method_name).cls.teacher_views
+            seconds += seen * self.speed(request.teacher).clip_s * (board.clip.per_tuple if views == "tuple" else 1)
         return seconds + self._transfer_s(speed)
 
     def _transfer_s(self, speed: Speed) -> float:

@@ -56,6 +56,7 @@ class Cell(Part, frozen=True, kw_only=True):
     num_test_videos: int
     num_classes: int
     metric: str
+    frames_sha256: str | None = None
 
 
 class PluginRef(Part, frozen=True, kw_only=True):

@@ -6,11 +6,12 @@ import hashlib
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
 
+from kdbench import __version__
 from kdbench.api import Method
 from kdbench.board import DEFAULT_BOARD, Board
 from kdbench.errors import BoardError, PluginError
@@ -35,15 +36,15 @@ class RunRequest:
         methods = self.board.methods
         return self.method or (methods.taught if self.teacher else methods.baseline)
 
-    def command(self) -> str:
-        """The command that repeats the run."""
+    def command(self, teacher: str | None = None) -> str:
+        """The command that repeats the run; `teacher` stands in for a spec that is a path."""
         words = ["kdbench", "run"]
         words += [] if self.board.name == DEFAULT_BOARD else ["--board", self.board.name]
         words += ["--student", self.student]
-        words += ["--teacher", self.teacher] if self.teacher else []
+        words += ["--teacher", teacher or self.teacher] if self.teacher else []
         words += ["--method", self.method_name]
         words += [word for name, value in sorted(self.options.items()) for word in ("-o", f"{name}={value}")]
-        return shlex.join([*words, "--fraction", f"{self.fraction:g}", "--seed", str(self.seed)])
+        return shlex.join([*words, "--fraction", f"{self.fraction!r}".removesuffix(".0"), "--seed", str(self.seed)])
 
 
 @dataclass(frozen=True)
@@ -84,26 +85,40 @@ def check(request: RunRequest, registry: Registry) -> Parts:
     return Parts(student, plugin, method, msgspec.to_builtins(options))
 
 
-def run_id(request: RunRequest, parts: Parts, teacher: str | None, *, partial: bool) -> str:
-    """A readable name with a hash of everything that decides the numbers of the run."""
-    config = run_config(request, parts, teacher, partial=partial)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-    names = [request.student, teacher or "alone", request.method_name, f"{request.fraction:g}", f"s{request.seed}"]
-    readable = "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in name) for name in names)
-    return f"{readable}-{digest[:8]}"
+@dataclass(frozen=True)
+class Setting:
+    """What decides a run's numbers beside its request: the teacher's weights, the frames, the arithmetic."""
+
+    teacher: str | None
+    teacher_weights_sha256: str | None
+    frames_sha256: str
+    precision: str
+    partial: bool
 
 
-def run_config(request: RunRequest, parts: Parts, teacher: str | None, *, partial: bool) -> dict[str, Any]:
-    """What was asked, as plain values."""
+def run_config(request: RunRequest, parts: Parts, setting: Setting) -> dict[str, Any]:
+    """Everything that decides the numbers of a run, as plain values; files of plugins by their digests."""
     return {
         "board": request.board.name,
         "board_digest": request.board.digest,
         "student": request.student,
-        "teacher": teacher,
         "method": request.method_name,
         "options": parts.options,
         "fraction": request.fraction,
-        "subset_seed": request.board.subset.seed,
         "seed": request.seed,
-        "partial": partial,
+        "kdbench": __version__,
+        "files": {"student": parts.student.origin.sha256, "method": parts.method_plugin.origin.sha256},
+        **asdict(setting),
     }
+
+
+def run_id(config: dict[str, Any]) -> str:
+    """A readable name with a hash of the configuration, so that an edited plugin never continues an old run."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    return f"{readable_name(config['student'], config['teacher'], config)}-{digest[:8]}"
+
+
+def readable_name(student: str, teacher: str | None, facts: dict[str, Any]) -> str:
+    """The part of a run's name that people read: student, teacher, method, fraction, seed."""
+    names = [student, teacher or "alone", facts["method"], f"{facts['fraction']:g}", f"s{facts['seed']}"]
+    return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in name) for name in names)

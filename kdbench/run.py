@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import resource
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from kdbench.records import (
     derive,
 )
 from kdbench.registry import Registry
-from kdbench.request import Parts, RunRequest, check, run_config, run_id
+from kdbench.request import Parts, RunRequest, Setting, check, run_config, run_id
 from kdbench.rundir import RunDir
 from kdbench.teaching import (
     Context,
@@ -68,6 +70,15 @@ class Bench:
         return self.access.registry
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a run works on: its data, the data it is taken to afterwards, and its teacher."""
+
+    material: Material
+    transfer: Transfer | None = None
+    taught: Taught | None = None
+
+
 def execute(request: RunRequest, bench: Bench) -> Record:
     """Do a run, or continue it, or return the record of a finished one.
 
@@ -77,15 +88,14 @@ def execute(request: RunRequest, bench: Bench) -> Record:
     material = open_material(request.board, request.fraction, bench.access)
     transfer = Transfer.of(request.board, bench.access)
     taught = _obtain_teacher(request, bench, material, transfer)
-    partial = bool(material.missing or (transfer and transfer.material.missing))
-    name = run_id(request, parts, taught.spec if taught else None, partial=partial)
-    rundir = RunDir(bench.runs / request.board.name / name)
+    config = run_config(request, parts, _setting(request, bench, Inputs(material, transfer, taught)))
+    rundir = RunDir(bench.runs / request.board.name / run_id(config))
+    finished = rundir.finished()
+    if finished:
+        bench.watcher.say(f"{rundir.path}: is finished")
+        return finished
     with rundir.held():
-        finished = rundir.finished()
-        if finished:
-            bench.watcher.say(f"{rundir.path}: is finished")
-            return finished
-        rundir.write_config(run_config(request, parts, taught.spec if taught else None, partial=partial))
+        rundir.write_config(config)
         try:
             record = Session(request, bench, parts, Inputs(material, transfer, taught), rundir).complete()
         except Exception as error:
@@ -93,6 +103,18 @@ def execute(request: RunRequest, bench: Bench) -> Record:
             raise
         rundir.finish(record)
         return record
+
+
+def _setting(request: RunRequest, bench: Bench, inputs: Inputs) -> Setting:
+    material, transfer, taught = inputs.material, inputs.transfer, inputs.taught
+    frames = [material.frames_sha256, transfer.material.frames_sha256 if transfer else ""]
+    return Setting(
+        teacher=taught.spec if taught else None,
+        teacher_weights_sha256=taught.card.weights_sha256 if taught else None,
+        frames_sha256=hashlib.sha256("".join(frames).encode()).hexdigest(),
+        precision=device_and_precision(request.board, bench.device)[1],
+        partial=bool(material.missing or (transfer and transfer.material.missing)),
+    )
 
 
 def _obtain_teacher(request: RunRequest, bench: Bench, material: Material, transfer: Transfer | None) -> Taught | None:
@@ -117,7 +139,8 @@ def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, 
     parts = check(own, bench.registry)
     bench.watcher.say(
         f"teacher {backbone}: needs the board's own {own.method_name} run first "
-        f"({board.optim.epochs} epochs on {fraction:.0%} of the training videos); trained now unless it is finished"
+        f"({board.optim.epochs} epochs on {100 * fraction:g}% of the training videos); "
+        "trained now unless it is finished, its cost stands in the student's record"
     )
     record = execute(own, bench)
     rundir = RunDir(bench.runs / board.name / record.run_id)
@@ -128,13 +151,12 @@ def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, 
     return TeacherNetwork(network, card_of(content["card"], digest))
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What a run works on: its data, the data it is taken to afterwards, and its teacher."""
-
-    material: Material
-    transfer: Transfer | None = None
-    taught: Taught | None = None
+def open_training(request: RunRequest, bench: Bench) -> Training:
+    """The training of a run as `execute` would begin it, its teacher included. Raises as `execute` does."""
+    parts = check(request, bench.registry)
+    material = open_material(request.board, request.fraction, bench.access)
+    inputs = Inputs(material, None, _obtain_teacher(request, bench, material, None))
+    return Session(request, bench, parts, inputs, RunDir(bench.runs)).training
 
 
 class Session:
@@ -144,6 +166,7 @@ class Session:
         self.request, self.bench, self.parts, self.rundir = request, bench, parts, rundir
         self.material, self.transfer, self.taught = inputs.material, inputs.transfer, inputs.taught
         self.device, self.precision = device_and_precision(request.board, bench.device)
+        _reset_peak_memory(self.device)
         self.network = self._build_network()
         self.training = self._build_training()
 
@@ -211,7 +234,7 @@ class Session:
             dataset=material.dataset,
             split=material.split,
             fraction=request.fraction,
-            training_videos=material.qualified(material.training_list),
+            training_videos=self._seen(),
             training_list_sha256=material.training_list_sha256,
             top1=record.derived.top1,
             train_s=record.cost.train_s + record.cost.data_wait_s,
@@ -219,6 +242,14 @@ class Session:
             run_id=record.run_id,
         )
         return card_values(card)
+
+    def _seen(self) -> tuple[str, ...] | None:
+        """What this student's weights go back to: its own videos and its teacher's; None if that is not known."""
+        own = self.material.qualified(self.material.training_list)
+        if self.taught is None:
+            return own
+        theirs = self.taught.card.training_videos
+        return None if theirs is None else tuple(sorted({*own, *theirs}))
 
     # --- the record ---------------------------------------------------------------------------------------
 
@@ -238,7 +269,7 @@ class Session:
             pins=board.pins,
             cell=self._cell(),
             seed=request.seed,
-            command=request.command(),
+            command=request.command(self.taught.spec if self.taught else None),
             student=self._student(),
             method=self._method(),
             teacher=self.taught.reference(request.fraction) if self.taught else None,
@@ -248,7 +279,7 @@ class Session:
             predictions=final.predictions,
             transfer=None,
             derived=derive(trained.rows, stages, final.predictions, board.pins),
-            cost=_cost(trained),
+            cost=_cost(trained, _peak_memory_mib(self.device)),
             environment=provenance.environment(self.device, self.precision, self._nondeterministic()),
             code=provenance.code(),
             missing_videos=missing,
@@ -281,6 +312,7 @@ class Session:
             num_training_videos=len(material.train),
             test_list_sha256=material.test_list_sha256,
             num_test_videos=len(material.test),
+            frames_sha256=material.frames_sha256,
             num_classes=len(material.classes),
             metric=METRIC.format(views=board.evaluation.views),
         )
@@ -320,13 +352,13 @@ class Session:
             record.cost,
             transfer_s=result.seconds,
             wall_s=record.cost.wall_s + result.seconds,
-            peak_memory_mib=_peak_memory_mib(),
+            peak_memory_mib=_peak_memory_mib(self.device),
             resumes=record.cost.resumes + tuned.resumes,
         )
         return msgspec.structs.replace(record, transfer=result, cost=spent)
 
 
-def _cost(trained: CourseResult) -> Cost:
+def _cost(trained: CourseResult, peak_memory_mib: float) -> Cost:
     seconds = [row.seconds for row in trained.rows]
     parts = {
         "train_s": sum(row.train for row in seconds),
@@ -339,13 +371,25 @@ def _cost(trained: CourseResult) -> Cost:
         transfer_s=0.0,
         other_s=trained.elapsed_s - sum(parts.values()),
         wall_s=trained.elapsed_s,
-        peak_memory_mib=_peak_memory_mib(),
+        peak_memory_mib=peak_memory_mib,
         resumes=trained.resumes,
     )
 
 
-def _peak_memory_mib() -> float:
-    """Peak memory of the device (CUDA) or of this process (CPU)."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+def _reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure anew: a process may do several runs."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # only Linux can forget the peak; elsewhere it is that of the process
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory_mib(device: torch.device) -> float:
+    """Peak memory since the reset: tensors on a CUDA device, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    with suppress(OSError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

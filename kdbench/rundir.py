@@ -27,7 +27,7 @@ import msgspec
 import torch
 
 from kdbench.errors import RunFailed
-from kdbench.records import Epoch, Record, read_record, write_atomically, write_record
+from kdbench.records import Epoch, Record, problems_of, read_record, write_atomically, write_record
 
 
 class RunDir:
@@ -64,6 +64,8 @@ class RunDir:
                 f"{self.path}: {who} is working on this run; wait for it, or stop it and try again"
             ) from error
         try:
+            for part in self.path.glob(".*.part"):  # what a kill in the middle of a write has left
+                part.unlink()
             write_atomically(holder, f"process {os.getpid()}\n".encode())
             yield
         finally:
@@ -83,6 +85,8 @@ class RunDir:
 
     def finish(self, record: Record) -> None:
         """Write the record and remove what only an unfinished run needs."""
+        for problem in problems_of(record):
+            raise RunFailed(f"{self.path}: the record does not agree with itself ({problem}); the checkpoint is kept")
         write_record(record, self.record_path)
         for name in ("train.pt", "transfer.pt", "failure.json"):
             (self.path / name).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from kdbench.board import Board
 from kdbench.records import Record, differing_pins, read_record
 from kdbench.registry import Registry
-from kdbench.request import RunRequest, check
+from kdbench.request import Parts, RunRequest, check, readable_name
 
 State = Literal["done", "stale", "to do"]
 
@@ -68,17 +68,32 @@ class Plan:
                 yield run
 
 
-def make_plan(board: Board, registry: Registry, choice: Choice, runs: Path, records: Sequence[Record]) -> Plan:
+@dataclass(frozen=True)
+class Found:
+    """What a plan is compared with: the plugins, the runs folder and the records there are."""
+
+    registry: Registry
+    runs: Path
+    records: Sequence[Record]
+
+
+def make_plan(board: Board, choice: Choice, found: Found) -> Plan:
     """Compare a board's matrix with the records there are. Raises BoardError or PluginError for a bad choice."""
-    cells = [_planned(request, runs, records) for request in requests(board, registry, choice)]
-    needed = sorted({run.request.teacher for run in cells if run.request.teacher and run.state != "done"})
-    wanted = sorted({run.request.teacher for run in cells if run.request.teacher})
+    cells = [_planned(request, found) for request in requests(board, found.registry, choice)]
+    needed = {lesson for run in cells if run.state != "done" for lesson in _lessons(board, run.request)}
+    wanted = {lesson for run in cells for lesson in _lessons(board, run.request)}
     teachers = []
-    for backbone in wanted:
-        request = RunRequest(board=board, student=backbone, fraction=1.0, seed=board.teachers.seed)
-        planned = _planned(request, runs, records, weights=backbone in needed)
-        teachers.append(planned)
+    for backbone, fraction in sorted(wanted):
+        request = RunRequest(board=board, student=backbone, fraction=fraction, seed=board.teachers.seed)
+        teachers.append(_planned(request, found, weights=(backbone, fraction) in needed))
     return Plan(tuple(teachers), tuple(cells))
+
+
+def _lessons(board: Board, request: RunRequest) -> list[tuple[str, float]]:
+    """Backbone and fraction of the board's own run that has to stand before this one."""
+    if not request.teacher or ":" in request.teacher:
+        return []
+    return [(request.teacher, 1.0 if board.teachers.fraction == "full" else request.fraction)]
 
 
 def requests(board: Board, registry: Registry, choice: Choice) -> Iterator[RunRequest]:
@@ -93,7 +108,6 @@ def requests(board: Board, registry: Registry, choice: Choice) -> Iterator[RunRe
                         request = RunRequest(
                             board=board, student=student, teacher=teacher, method=method, fraction=fraction, seed=seed
                         )
-                        check(request, registry)
                         yield request
 
 
@@ -103,9 +117,10 @@ def _teachers(board: Board, registry: Registry, choice: Choice, student: str, me
     return tuple(name for name in choice.teachers or board.matrix.teachers if name != student)
 
 
-def _planned(request: RunRequest, runs: Path, records: Sequence[Record], *, weights: bool = False) -> PlannedRun:
+def _planned(request: RunRequest, found: Found, *, weights: bool = False) -> PlannedRun:
     """The state of one run. With `weights`, a record whose weights are not here does not count as done."""
-    answers = [record for record in records if answers_to(record, request)]
+    runs, records, parts = found.runs, found.records, check(request, found.registry)
+    answers = [record for record in records if answers_to(record, request, parts)]
     pins = request.board.pins
     if any(not differing_pins(record, pins) for record in answers):
         here = [record for record in answers if (runs / request.board.name / record.run_id / "weights.pt").exists()]
@@ -118,14 +133,14 @@ def _planned(request: RunRequest, runs: Path, records: Sequence[Record], *, weig
     return PlannedRun(request, "to do", _failure(request, runs), teaches=weights)
 
 
-def answers_to(record: Record, request: RunRequest) -> bool:
+def answers_to(record: Record, request: RunRequest, parts: Parts) -> bool:
     """Whether a complete record is the one this run would leave, whatever its pins."""
     return (
         record.status == "complete"
         and record.student.name == request.student
         and (record.teacher.spec if record.teacher else None) == request.teacher
         and record.method.name == request.method_name
-        and all(str(record.method.options.get(name)) == str(value) for name, value in request.options.items())
+        and record.method.options == parts.options
         and record.cell.fraction == request.fraction
         and record.seed == request.seed
     )
@@ -133,9 +148,9 @@ def answers_to(record: Record, request: RunRequest) -> bool:
 
 def _failure(request: RunRequest, runs: Path) -> str:
     """How the run failed the last time, if it did."""
-    names = [request.student, request.teacher or "alone", request.method_name, f"{request.fraction:g}"]
-    pattern = f"{'-'.join(names)}-s{request.seed}-*/failure.json"
-    for path in sorted((runs / request.board.name).glob(pattern)):
+    facts = {"method": request.method_name, "fraction": request.fraction, "seed": request.seed}
+    name = readable_name(request.student, request.teacher, facts)
+    for path in sorted((runs / request.board.name).glob(f"{name}-*/failure.json")):
         return f"failed before: {json.loads(path.read_text(encoding='utf-8'))['message']}"
     return ""
 

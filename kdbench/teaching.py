@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         reason = str(error).splitlines()[0]
         raise DataError(path, f"is not a checkpoint that can be loaded as data only ({reason})") from error
     if isinstance(content, dict) and content.get("format") == FORMAT:
-        return content["network"], content["card"]
+        network, card = content.get("network"), content.get("card")
+        known = {field.name for field in fields(TeacherCard)}
+        if isinstance(network, dict) and isinstance(card, dict) and "backbone" in card and card.keys() <= known:
+            return network, card
+        raise DataError(path, "is damaged or from another kdbench: its declaration cannot be read; train it again")
     if isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values()):
         return content, None
     raise DataError(path, "holds no network; give a weights.pt that a run has left, or a plain state dictionary")

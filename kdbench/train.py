@@ -81,8 +81,11 @@ def make_optimiser(optim: Optim, *modules: nn.Module) -> torch.optim.SGD:
 def device_and_precision(board: Board, wanted: str | None) -> tuple[torch.device, str]:
     """The device (CUDA where there is one) and the board's precision on it. Raises RunFailed without the device."""
     name = wanted or ("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise RunFailed(f"device {name}: this machine has no CUDA device; use --device cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cuda", "cpu") or (number and not number.isdecimal()):
+        raise RunFailed(f"device {name}: kdbench runs on cpu, cuda or cuda:NUMBER")
+    if kind == "cuda" and torch.cuda.device_count() <= int(number or 0):
+        raise RunFailed(f"device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
     device = torch.device(name)
     precision = board.precision.cuda if device.type == "cuda" else board.precision.cpu
     if device.type == "cuda":
@@ -120,7 +123,7 @@ def fit(
         tally = Tally()
         for step, batch in enumerate(training.loader.epoch(epoch)):
             progress = Progress(epoch, step, training.optim.epochs, steps, training.seed)
-            student, terms = _step(training, batch, progress)
+            student, terms = take_step(training, batch, progress)
             tally.add(batch, student, terms)
             if on_step:
                 on_step(step + 1, steps)
@@ -139,7 +142,8 @@ def fit(
         )
 
 
-def _step(training: Training, batch: Batch, progress: Progress) -> tuple[Outputs, dict[str, Tensor]]:
+def take_step(training: Training, batch: Batch, progress: Progress) -> tuple[Outputs, dict[str, Tensor]]:
+    """One optimiser step: what the student put out and the loss terms, all still on the device."""
     method, objective = training.method, training.objective
     with autocast(training.device, training.precision):
         student = training.network.outputs(
@@ -180,6 +184,9 @@ class Tally:
         """Count one batch."""
         self.steps += 1
         self.videos += len(batch.labels_B)
+        if self.names and self.names != tuple(terms):
+            changed = ", ".join(sorted({*self.names} ^ {*terms})) or "their order"
+            raise PluginError(f"loss terms changed within an epoch ({changed}); return the same terms at every step")
         self.names = tuple(terms)
         values = torch.stack(list(terms.values())).detach()
         counted = {"losses": values, "finite": values.isfinite()}
@@ -195,7 +202,10 @@ class Tally:
         # One bad term spoils the weights and so all terms after it: the culprit is the one that went bad first.
         first = min(self.names, key=lambda name: finite[name])
         if finite[first] < self.steps:
-            raise RunFailed(f"loss '{first}' was not finite in epoch {epoch}; lower the learning rate or its weight")
+            raise RunFailed(
+                f"loss '{first}' was not finite in epoch {epoch}; "
+                "give its method another weight (-o), or the board another learning rate"
+            )
         means = dict(zip(self.names, (self.sums["losses"] / self.steps).tolist(), strict=True))
         pretext = self.sums["pretext"].item() / self.videos if "pretext" in self.sums else None
         return means, self.sums["action"].item() / self.videos, pretext

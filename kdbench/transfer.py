@@ -48,7 +48,9 @@ def fine_tune(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams.stream_seed(seed, "transfer initialisation"))
         student.action = torch.nn.Linear(student.spec.features, len(material.classes)).to(where)
-    trained = [student.action] if transfer.mode == "linear-probe" else [student.backbone, student.action]
+    if transfer.mode == "linear-probe":
+        student.probe()
+    trained = [student.action] if student.probed else [student.backbone, student.action]
     training = Training(
         network=student,
         objective=Objective(board.objective, len(material.train), seed, {}).to(where),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 
 from kdbench.errors import BoardError, PluginError, RunFailed
 from kdbench.records import Record, problems_of, read_record
+from kdbench.registry import load_registry
+from kdbench.request import Setting, check, run_config, run_id
 from kdbench.run import execute
 from kdbench.rundir import RunDir
 from tests.conftest import Listener
-from tests.tiny import bench, request, tiny_board
+from tests.tiny import bench, material, request, tiny_board
 
 
 def measured(record: Record) -> dict[str, Any]:
@@ -152,8 +155,31 @@ def test_a_run_that_fails_leaves_the_reason_and_a_later_success_removes_it(
 def test_a_run_that_another_process_holds_is_refused_and_its_holder_named(tmp_path: Path) -> None:
     record = execute(request(), bench(tmp_path))
     folder = RunDir(tmp_path / "tiny" / record.run_id)
+    folder.record_path.unlink()
     with folder.held(), pytest.raises(RunFailed, match=r"process \d+ is working on this run"):
         execute(request(), bench(tmp_path))
+
+
+def test_a_finished_run_can_be_read_while_another_process_holds_it(tmp_path: Path) -> None:
+    record = execute(request(), bench(tmp_path))
+    with RunDir(tmp_path / "tiny" / record.run_id).held():
+        assert execute(request(), bench(tmp_path)) == record
+
+
+def test_an_edited_plugin_gets_a_run_of_its_own(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    text = Path(str(files("kdbench_plugins.methods") / "scratch.py")).read_text().replace('"scratch"', '"mine"')
+    ids = set()
+    for edit in ("", "# edited\n"):
+        plugin.write_text(text + edit)
+        found = check(request(method="mine"), load_registry([plugin]))
+        setting = Setting(None, None, "", "fp32", partial=False)
+        ids.add(run_id(run_config(request(method="mine"), found, setting)))
+    assert len(ids) == 2
+
+
+def test_the_digest_of_the_frames_stands_in_the_record(taught: tuple[Path, Record, Listener]) -> None:
+    assert taught[1].cell.frames_sha256 == material(tiny_board()).frames_sha256
 
 
 def test_weights_can_be_loaded_as_data_only(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from kdbench.board import digest_of_pins, load_board
 from kdbench.errors import PluginError
 from kdbench.records import Record, write_record
 from kdbench.run import execute
-from kdbench.sweep import Choice, Plan, finished_records, make_plan
+from kdbench.sweep import Choice, Found, Plan, finished_records, make_plan
 from tests.conftest import TINY
 from tests.tiny import bench, registry, request
 
@@ -19,11 +19,11 @@ BOARD = load_board(str(TINY))
 
 
 def plan(runs: Path, records: list[Record] | None = None, **choice: tuple[object, ...]) -> Plan:
-    return make_plan(BOARD, registry(), Choice(**choice), runs, records or [])  # type: ignore[arg-type]
+    return make_plan(BOARD, Choice(**choice), Found(registry(), runs, records or []))  # type: ignore[arg-type]
 
 
 def test_the_papers_matrix_is_36_student_cells_a_seed_and_three_teachers(tmp_path: Path) -> None:
-    found = make_plan(load_board("camarena2024"), registry(), Choice(seeds=(0,)), tmp_path, [])
+    found = make_plan(load_board("camarena2024"), Choice(seeds=(0,)), Found(registry(), tmp_path, []))
     assert len(found.cells) == 36
     assert [run.request.student for run in found.teachers] == ["c3d", "r2plus1d", "r3d"]
     pairs = {(run.request.student, run.request.teacher) for run in found.cells}
@@ -32,7 +32,7 @@ def test_the_papers_matrix_is_36_student_cells_a_seed_and_three_teachers(tmp_pat
 
 
 def test_all_seeds_of_the_board_are_swept_unless_narrowed(tmp_path: Path) -> None:
-    assert len(make_plan(load_board("camarena2024"), registry(), Choice(), tmp_path, []).cells) == 108
+    assert len(make_plan(load_board("camarena2024"), Choice(), Found(registry(), tmp_path, [])).cells) == 108
 
 
 def test_every_part_of_the_matrix_can_be_narrowed(tmp_path: Path) -> None:

@@ -133,3 +133,36 @@ def test_a_board_can_ask_for_teachers_that_see_no_more_than_their_students(tmp_p
     record = execute(request(board, student="c3d", teacher="r3d", fraction=0.5), bench(tmp_path))
     assert record.teacher is not None
     assert (record.teacher.fraction, record.teacher.privileged) == (0.5, False)
+
+
+def test_a_student_of_an_untrusted_teacher_is_no_trusted_teacher_itself(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    plain = undeclared(finished[0], tmp_path)
+    asked = request(student="c3d", teacher=f"checkpoint:r3d@{plain}")
+    record = execute(asked, bench(tmp_path, untrusted_teacher=True))
+    second = f"checkpoint:{tmp_path / 'tiny' / record.run_id / 'weights.pt'}"
+    with pytest.raises(RunFailed, match="does not say which videos it was trained on"):
+        execute(request(student="r3d", teacher=second), bench(tmp_path))
+
+
+def test_what_a_student_has_seen_includes_what_its_teacher_has(tmp_path: Path) -> None:
+    record = execute(request(student="c3d", teacher="r3d", fraction=0.5), bench(tmp_path))
+    content = torch.load(tmp_path / "tiny" / record.run_id / "weights.pt", weights_only=True)
+    assert len(content["card"]["training_videos"]) == 16  # its own 8 are among the teacher's
+
+
+@pytest.mark.parametrize("card", [None, {}, {"backbone": "r3d", "colour": "red"}])
+def test_a_checkpoint_with_a_broken_declaration_is_refused(
+    finished: tuple[Path, Record], tmp_path: Path, card: dict[str, str] | None
+) -> None:
+    content = torch.load(finished[0], weights_only=True)
+    path = tmp_path / "broken.pt"
+    torch.save({**content, "card": card}, path)
+    with pytest.raises(DataError, match="its declaration cannot be read; train it again"):
+        execute(request(student="c3d", teacher=f"checkpoint:{path}"), bench(tmp_path))
+
+
+def test_the_command_of_a_record_names_no_path(finished: tuple[Path, Record], tmp_path: Path) -> None:
+    record = execute(request(student="c3d", teacher=f"checkpoint:{finished[0]}"), bench(tmp_path))
+    assert str(finished[0]) not in record.command

@@ -108,6 +108,26 @@ def test_the_global_generator_does_not_matter(tmp_path: Path) -> None:
     assert [row.losses for row in summaries(training(tmp_path))] == [row.losses for row in one]
 
 
+@pytest.mark.parametrize("name", ["gpu", "mps", "cuda:first", "meta"])
+def test_a_device_of_another_kind_is_refused_by_name(name: str) -> None:
+    with pytest.raises(RunFailed, match=f"device {name}: kdbench runs on cpu, cuda or cuda:NUMBER"):
+        device_and_precision(tiny_board(), name)
+
+
+class Restless(Method):
+    """A method whose terms are others at every step."""
+
+    name = "restless"
+
+    def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
+        return {f"term {progress.step}": student.logits_BK.sum() * 0}
+
+
+def test_terms_that_change_within_an_epoch_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"loss terms changed within an epoch \(term 0, term 1\)"):
+        next(fit(training(tmp_path, method=Restless())))
+
+
 class Odd(Method):
     """A method whose one term is whatever a test wants."""
 
@@ -141,7 +161,7 @@ def test_the_rate_falls_tenfold_after_125_150_and_175_of_200_epochs() -> None:
 def test_asking_for_a_device_that_is_not_there_says_so() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(RunFailed, match="no CUDA device; use --device cpu"):
+    with pytest.raises(RunFailed, match="this machine has 0 CUDA devices; use --device cpu"):
         device_and_precision(tiny_board(), "cuda")
 
 

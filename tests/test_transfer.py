@@ -38,9 +38,9 @@ def test_all_layers_are_trained_and_the_last_epoch_counts(tmp_path: Path) -> Non
     assert result.top1 == scores_of(result.predictions).top1
 
 
-def test_a_linear_probe_trains_the_head_and_leaves_the_weights_of_the_backbone_alone(tmp_path: Path) -> None:
+def test_a_linear_probe_trains_the_head_and_leaves_weights_and_buffers_of_the_backbone_alone(tmp_path: Path) -> None:
     student, before, _ = tuned(tmp_path, "linear-probe")
-    for name, value in student.backbone.named_parameters():
+    for name, value in student.backbone.state_dict().items():
         assert torch.equal(before[name], value)
 
 

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "data": ("kdbench.cli.data:data", "Fetch, prepare and check the videos of a data set."),
     "plugins": ("kdbench.cli.plugins:plugins", "List the plugins and show one in full."),
     "board": ("kdbench.cli.board:board", "Show a board: its pins, its cells and its rows."),
+    "bench": ("kdbench.cli.bench:bench", "Measure what a cell costs on this machine, and what limits it."),
     "submit": ("kdbench.cli.records:submit", "Put the records of finished runs on their leaderboard."),
     "validate": ("kdbench.cli.records:validate", "Check records against the schema and their own numbers."),
     "site": ("kdbench.cli.site:site", "Build the leaderboard pages and check that they are fresh."),

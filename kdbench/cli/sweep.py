@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,12 @@ def sweep(board: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """
     from kdbench.board import BOARDS, load_board
     from kdbench.registry import load_registry
-    from kdbench.sweep import Choice, finished_records, make_plan
+    from kdbench.sweep import Choice, Found, finished_records, make_plan
 
     read, registry = load_board(board), load_registry(given["plugins"])
     choice = Choice(**{name: given[name] for name in Choice.__dataclass_fields__})
-    plan = make_plan(read, registry, choice, given["runs"], finished_records(read, given["runs"], BOARDS))
+    found = Found(registry, given["runs"], finished_records(read, given["runs"], BOARDS))
+    plan = make_plan(read, choice, found)
     if dry_run:
         hours = _forecast(plan, read, registry, given)
         click.echo(_plan_json(plan, hours) if as_json else _plan_text(plan, hours))
@@ -85,7 +87,7 @@ def _launch(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> int
                 if given["submitting"]:
                     submit_run(given["runs"] / board.name / record.run_id)
 
-            return Job(tuple(run.request.command().split()[1:]), here)
+            return Job(tuple(shlex.split(run.request.command())[1:]), here)
 
         failures = int(launcher.launch([job_of(at + 1, run) for at, run in enumerate(waiting)], watcher.say))
     click.echo(f"{len(waiting) - failures} runs done, {failures} failed")

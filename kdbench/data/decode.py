@@ -342,6 +342,7 @@ class Crew:
             worker.stdin.flush()
             greeting, answer = worker.stdout.readline(), worker.stdout.readline()
         if not greeting:
+            self._idle.put(worker)  # whoever waits for a worker must hear of it too
             raise DataError(" ".join(self._command), "cannot be started as a worker process; use --workers 1")
         if not answer:
             self._hire()

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,11 @@ class TrainingLoader:
                 index_B=index_B,
                 pretext_B=None if pretext is None else send(pretext, self.device),
             )
+
+    def endless(self) -> Iterator[Batch]:
+        """The batches of one epoch after the other."""
+        for number in count():
+            yield from self.epoch(number)
 
     def _windows(self, epoch: int) -> Iterator[Windows]:
         order = sampling.epoch_order(self.videos.keys, self.seed, epoch)

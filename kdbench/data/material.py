@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,13 @@ class Material:
     test_list: tuple[str, ...]
     test_list_sha256: str
     missing: int
+
+    @property
+    def frames_sha256(self) -> str:
+        """SHA-256 over the ids and frames of all videos that are used, training first: what was really seen."""
+        used = (*self.train.ids, *self.test.ids)
+        lines = "".join(f"{name} {self.store.entries[name].frames_sha256}\n" for name in used)
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def qualified(self, ids: tuple[str, ...]) -> tuple[str, ...]:
         """Ids that are unique over all data sets: "<data set>/<id>"."""

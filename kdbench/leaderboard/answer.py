@@ -29,10 +29,14 @@ def answer_of(standings: Standings) -> Answer:
     measured = [row for row in compared if row.gain and row.gain.half is not None]
     if not measured:
         sentence = (
-            f"Too early to say: single runs only. Beside its baseline, a teacher changed accuracy by {_span(compared)}."
+            f"Too early to say: {_kinds(compared)} only. "
+            f"Beside its baseline, a teacher changed accuracy by {_span(compared)}."
         )
-        return Answer(sentence, basis, f"{_span(compared)}, single runs", "open")
+        return Answer(sentence, basis, f"{_span(compared)}, {_kinds(compared)}", "open")
     sentence, tone = _verdict(measured)
+    bare = [row for row in compared if row not in measured]
+    if bare:
+        sentence += f" {counted(len(bare), 'more comparison')} ({_kinds(bare)}) without an interval not counted."
     overall = _overall(standings)
     short = f"{points(overall.mean)} {half(overall)} points".replace("  ", " ") if overall else _span(measured)
     return Answer(sentence, basis, short, tone)
@@ -58,6 +62,12 @@ def _verdict(rows: list[Row]) -> tuple[str, str]:
         return f"No: a teacher lowers accuracy in {_everywhere(len(lower), total)}, by {_span(lower)}.{rest}", "down"
     found = f"none of {total} differences is" if total > 1 else "the one difference is not"
     return f"Not that we can tell: {found} larger than its 95 % interval ({_span(rows)}).", "flat"
+
+
+def _kinds(rows: list[Row]) -> str:
+    """Why these comparisons have no interval."""
+    single = {row.gain.n == 1 for row in rows if row.gain}
+    return " and ".join(word for word, is_single in (("single runs", True), ("equal runs", False)) if is_single in single)
 
 
 def _everywhere(some: int, total: int) -> str:

@@ -27,6 +27,13 @@ def half(value: Estimate | None) -> str:
     return f"±{THIN}{100 * value.half:.1f}" if value and value.half is not None else ""
 
 
+def spread(value: Estimate, noun: str = "run") -> str:
+    """Half the interval, or why there is none: "single run", "3 equal runs"."""
+    if value.half is not None:
+        return half(value)
+    return f"single {noun}" if value.n == 1 else f"{value.n} equal {noun}s"
+
+
 def fraction(share: float) -> str:
     """0.02 -> "2 %"."""
     return f"{round(100 * share, 6):g}{THIN}%"

@@ -106,7 +106,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     words = (formats.percent, formats.points, formats.half, formats.fraction, formats.seconds, formats.epochs)
-    for word in (*words, formats.reached_by, formats.number, formats.counted):
+    for word in (*words, formats.spread, formats.reached_by, formats.number, formats.counted):
         environment.filters[word.__name__] = word
     environment.globals |= {"swatch": charts.swatch, "whisker": charts.whisker, "nothing": formats.NOTHING}
     return environment

@@ -19,6 +19,7 @@ from kdbench.records import PluginRef, Record, differing_pins, epoch_reaching, r
 
 CONFIDENCE = 0.95
 NO_TEACHER = "none"
+EQUAL = 1e-9  # shares closer than this differ by rounding only
 Shared = Mapping[tuple[type[PluginRef], str], Mapping[str, Any]]
 _TRUST = {"maintainers": 0, "reproduced": 1, "self-reported": 2, "disputed": 3}
 
@@ -28,7 +29,7 @@ _TRUST = {"maintainers": 0, "reproduced": 1, "self-reported": 2, "disputed": 3}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n seeds and half the width of its 95 % interval; a single run has no interval."""
+    """A mean over n seeds and half the width of its 95 % interval; a single run and equal runs have none."""
 
     mean: float
     half: float | None
@@ -46,13 +47,17 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """Mean and 95 % Student t interval; None for no values, no interval for one."""
+    """Mean and 95 % Student t interval; None for no values, no interval for one value or for equal ones.
+
+    Accuracies are multiples of 1/videos, so that a few seeds may agree by chance: that they do not differ
+    says nothing about how much they would.
+    """
     n = len(values)
     if not n:
         return None
     mean = math.fsum(values) / n
-    if n == 1:
-        return Estimate(mean, None, 1)
+    if max(values) - min(values) < EQUAL:
+        return Estimate(mean, None, n)
     variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
     return Estimate(mean, student_t(n - 1) * math.sqrt(variance / n), n)
 

@@ -37,7 +37,7 @@ class Row:
     """One line of a leaderboard: the ranked runs of one student, teacher, method and cell.
 
     `unpaired` counts seeds without a baseline run; they are left out of `gain`. `rank` is "2" or "1-3" for
-    rows whose gains cannot be told apart, None for the baseline and for single runs. Costs are mean seconds
+    rows whose gains cannot be told apart, None for the baseline and without an interval. Costs are mean seconds
     of one run, None where the runs come from more than one class of device or a cost is not known. `pretext`
     is the accuracy of the pretext task on the test videos, `majority` that of always naming one transform.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from kdbench.leaderboard.formats import NOTHING, epochs, fraction, half, percent, points
+from kdbench.leaderboard.formats import NOTHING, epochs, fraction, half, percent, points, spread
 from kdbench.leaderboard.scoring import Estimate, Milestone, RowKey, Run
 from kdbench.leaderboard.standings import Row, Standings, entry_of
 from kdbench.records import Record
@@ -54,7 +54,7 @@ def summary_lines(standings: Standings) -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = [(*head, *(f"epochs to {fraction(float(share))}" for share in shares))]
     for row in standings.rows:
         key, gain = row.key, row.gain
-        words = f"{points(gain.mean)} {half(gain) or '(single run)'}" if gain else NOTHING
+        words = f"{points(gain.mean)} {half(gain) or f'({spread(gain)})'}" if gain else NOTHING
         accuracy = f"{percent(row.accuracy.mean)} {half(row.accuracy)}".rstrip()
         place = (key.student, fraction(key.fraction), key.teacher, key.method, str(row.accuracy.n))
         lines.append(

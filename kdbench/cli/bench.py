@@ -1,0 +1,58 @@
+"""`kdbench bench`: what a cell costs here, and what limits it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kdbench.board import DEFAULT_BOARD
+
+
+@click.command(short_help="Measure what a cell costs on this machine, and what limits it.")
+@click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Board name, or path of a board.toml.")
+@click.option("--student", required=True, help="Backbone to train.")
+@click.option("--teacher", help="Backbone whose own run on this board teaches, or KIND:ARGUMENT.")
+@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
+@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
+@click.option("--profile", type=click.Path(path_type=Path), help="Write a trace of three steps to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Plain numbers.")
+def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], as_json: bool, **given: Any) -> None:
+    """Measure the input alone, the training step alone and both together, and say what limits a run here."""
+    from kdbench.bench import measure
+    from kdbench.board import load_board
+    from kdbench.cli.arguments import videos_by_dataset
+    from kdbench.cli.progress import TerminalWatcher
+    from kdbench.data.material import Access
+    from kdbench.predict import Forecast
+    from kdbench.registry import load_registry
+    from kdbench.request import RunRequest
+    from kdbench.run import Bench, open_training
+
+    read = load_board(board)
+    request = RunRequest(board=read, student=student, teacher=teacher)
+    with TerminalWatcher() as watcher:
+        folders = videos_by_dataset(videos, read.data.dataset)
+        access = Access(registry=load_registry(), watcher=watcher, videos=folders)
+        place = Bench(access=access, watcher=watcher, runs=given["runs"], device=given["device"])
+        found = measure(open_training(request, place), given["profile"]).facts()
+        found["predicted_cell_hours"] = Forecast(read, access, given["device"]).seconds(request) / 3600
+    click.echo(json.dumps(found, indent=1) if as_json else _text(found))
+
+
+def _text(found: dict[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"input alone       {found['input_clips_per_s']:10.1f} clips/s",
+            f"step alone        {found['step_clips_per_s']:10.1f} clips/s   {found['step_s'] * 1000:.1f} ms",
+            f"both together     {found['together_clips_per_s']:10.1f} clips/s   ({found['overlap']:.0%} of the step)",
+            f"arithmetic        {found['step_flop'] / 1e9:10.1f} GFLOP a step",
+            f"matrix product    {found['matrix_flop_per_s'] / 1e12:10.3f} TFLOP/s   ({found['utilisation']:.0%} used)",
+            f"a cell            {found['predicted_cell_hours']:10.3f} h predicted, its teacher's own training left out",
+            found["verdict"],
+        ]
+    )
