@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -328,41 +329,58 @@ def _say_where(message: str) -> str:
 
 
 def _problems(board: Board) -> Iterator[str]:
-    clip, frames = board.clip, board.frames
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", board.name):
+        yield f"board.name is '{board.name}'; a name has letters, digits, '.', '_' and '-' alone"
+    yield from _shape_problems(board)
+    yield from _range_problems(board)
+    evaluation = board.evaluation
+    if list(evaluation.stages) != sorted(evaluation.stages) or evaluation.stages[-1] != 1.0:
+        yield f"evaluation.stages {list(evaluation.stages)} must rise and end at 1.0"
+
+
+def _shape_problems(board: Board) -> Iterator[str]:
+    clip, frames, kernel = board.clip, board.frames, board.augment.blur_kernel
     if clip.length < 1:
         yield f"clip.length is {clip.length}; a clip needs at least 1 frame"
     if clip.interval < 0:
         yield f"clip.interval is {clip.interval}; clips of a tuple may not overlap, use 0 or more"
+    if clip.remote_distance < 0:
+        yield f"clip.remote_distance is {clip.remote_distance}; use 0 or more"
     if clip.per_tuple != 3:
         yield f"clip.per_tuple is {clip.per_tuple}; the pretext task is defined on tuples of 3 clips"
-    if sum(clip.segments) != clip.length:
-        yield f"clip.segments {list(clip.segments)} add up to {sum(clip.segments)}, not to clip.length {clip.length}"
-    if frames.crop > min(frames.height, frames.width):
-        yield f"frames.crop {frames.crop} is larger than the frame ({frames.height} x {frames.width})"
+    if sum(clip.segments) != clip.length or min(clip.segments) < 1:
+        parts = list(clip.segments)
+        yield f"clip.segments {parts} must be positive; they add up to {sum(parts)}, not to clip.length {clip.length}"
+    if not 2 <= frames.crop <= min(frames.height, frames.width):
+        yield f"frames.crop {frames.crop} is larger than the frame ({frames.height} x {frames.width}), or below 2"
     if frames.crop % 2:
         yield f"frames.crop is {frames.crop}; quadrants need an even number of pixels"
-    if board.augment.blur_kernel % 2 == 0:
-        yield f"augment.blur_kernel is {board.augment.blur_kernel}; a blur kernel needs an odd number of taps"
-    yield from _number_problems(board)
+    if kernel % 2 == 0 or not 1 <= kernel < 2 * frames.crop:
+        yield f"augment.blur_kernel is {kernel}; a blur kernel needs an odd number of taps, fewer than two crops"
 
 
-def _number_problems(board: Board) -> Iterator[str]:
-    optim, evaluation = board.optim, board.evaluation
-    counts = {"optim.epochs": optim.epochs, "optim.batch": optim.batch, "evaluation.views": evaluation.views}
-    counts |= {"evaluation.smoothing": evaluation.smoothing, "objective.negatives": board.objective.negatives}
-    if board.transfer:
-        counts |= {"transfer.epochs": board.transfer.epochs, "transfer.batch": board.transfer.batch}
-    for key, count in counts.items():
-        if count < 1:
-            yield f"{key} is {count}; it must be at least 1"
-    if list(evaluation.stages) != sorted(evaluation.stages) or evaluation.stages[-1] != 1.0:
-        yield f"evaluation.stages {list(evaluation.stages)} must rise and end at 1.0"
-    shares = {"augment." + key: getattr(board.augment, key) for key in ("flip", "jitter", "grey", "blur")}
-    for key, share in shares.items():
-        if not 0 <= share <= 1:
-            yield f"{key} is {share}; it must lie between 0 and 1"
+def _range_problems(board: Board) -> Iterator[str]:
+    """Numbers outside their range. Each line: what it must be, whether it is, and where it stands."""
+    sections = {"optim": board.optim} | ({"transfer": board.transfer} if board.transfer else {})
+    positive = {f"{name}.lr": section.lr for name, section in sections.items()}
+    positive |= {"objective.temperature": board.objective.temperature, "networks.width": board.networks.width}
+    positive |= {f"frames.std[{at}]": value for at, value in enumerate(board.frames.std)}
+    counts = {f"{name}.{key}": getattr(part, key) for name, part in sections.items() for key in ("epochs", "batch")}
+    counts |= {"evaluation.views": board.evaluation.views, "evaluation.smoothing": board.evaluation.smoothing}
+    counts |= {"objective.negatives": board.objective.negatives, "objective.projection": board.objective.projection}
+    shares = {f"augment.{key}": getattr(board.augment, key) for key in ("flip", "jitter", "grey", "blur")}
+    shares |= {f"{name}.momentum": section.momentum for name, section in sections.items()}
+    shares |= {"objective.bank_momentum": board.objective.bank_momentum}
+    for name, section in sections.items():
+        shares |= {f"{name}.milestones[{at}]": share for at, share in enumerate(section.milestones)}
+    shares |= {f"evaluation.stages[{at}]": share for at, share in enumerate(board.evaluation.stages)}
+    yield from (f"{key} is {value}; it must be more than 0" for key, value in positive.items() if value <= 0)
+    yield from (f"{key} is {value}; it must be at least 1" for key, value in counts.items() if value < 1)
+    yield from (
+        f"{key} is {value}; it must lie between 0 and 1" for key, value in shares.items() if not 0 <= value <= 1
+    )
     for fraction in board.matrix.fractions:
         if not 0 < fraction <= 1:
             yield f"matrix.fractions holds {fraction}; a fraction is more than 0 and at most 1"
-    if board.networks.width <= 0:
-        yield f"networks.width is {board.networks.width}; it must be more than 0"
+    if not 0 < board.augment.blur_sigma[0] <= board.augment.blur_sigma[1]:
+        yield f"augment.blur_sigma is {list(board.augment.blur_sigma)}; it must be positive and not fall"

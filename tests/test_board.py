@@ -40,6 +40,14 @@ def test_every_board_in_the_tree_can_be_read_and_is_named_after_its_folder(name:
         ("fractions = [1.0, 0.5]", "fractions = [1.0, 1.5]", "matrix.fractions holds 1.5"),
         ("epochs = 3", "epochs = 0", "optim.epochs is 0; it must be at least 1"),
         ("[clip]", "[clip", "cannot be read"),
+        ("lr = 0.01", "lr = -1.0", "optim.lr is -1.0; it must be more than 0"),
+        ("milestones = [0.75]", "milestones = [62.5]", "optim.milestones[0] is 62.5; it must lie between 0 and 1"),
+        ("momentum = 0.9", "momentum = 9.0", "optim.momentum is 9.0"),
+        ("segments = [2, 2, 2, 2]", "segments = [10, -2, 0, 0]", "must be positive"),
+        ("remote_distance = 2", "remote_distance = -40", "clip.remote_distance is -40"),
+        ("negatives = 16", "negatives = 16\ntemperature = 0.0", "objective.temperature is 0.0"),
+        ('name = "tiny"', 'name = "../../etc"', "board.name is '../../etc'"),
+        ("[augment]", "[augment]\nblur_kernel = 41", "augment.blur_kernel is 41"),
     ],
 )
 def test_a_bad_board_is_refused_with_file_key_and_reason(tmp_path: Path, old: str, new: str, said: str) -> None:

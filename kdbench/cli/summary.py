@@ -14,7 +14,8 @@ def summary_of(record: Record, runs: Path) -> str:
         f" taught by {record.teacher.spec} ({record.method.name})" if record.teacher else f" ({record.method.name})"
     )
     lines = [
-        f"{record.student.name}{taught}, {100 * cell.fraction:g}% of {cell.dataset} split {cell.split}, seed {record.seed}",
+        f"{record.student.name}{taught}, "
+        f"{100 * cell.fraction:g}% of {cell.dataset} split {cell.split}, seed {record.seed}",
         f"  top-1 {derived.top1:.1%}   top-5 {derived.top5:.1%}   ({cell.num_test_videos} test videos)",
         f"  early {derived.early:.1%}   middle {derived.middle:.1%}   late {derived.late:.1%}",
         "  epochs to " + "   ".join(f"{float(goal):.0%}: {epoch}" for goal, epoch in derived.epochs_to.items()),
