@@ -36,7 +36,7 @@ def answer_of(standings: Standings) -> Answer:
     sentence, tone = _verdict(measured)
     bare = [row for row in compared if row not in measured]
     if bare:
-        sentence += f" {counted(len(bare), 'more comparison')} ({_kinds(bare)}) without an interval not counted."
+        sentence += f" Not counted for want of an interval: {counted(len(bare), 'comparison')} ({_kinds(bare)})."
     overall = _overall(standings)
     short = f"{points(overall.mean)} {half(overall)} points".replace("  ", " ") if overall else _span(measured)
     return Answer(sentence, basis, short, tone)
@@ -73,7 +73,7 @@ def _kinds(rows: list[Row]) -> str:
 def _everywhere(some: int, total: int) -> str:
     if some < total:
         return f"{some} of {total} comparisons"
-    return "every comparison" if total > 1 else "the one comparison made"
+    return "every comparison" if total > 1 else "the one comparison that can be judged"
 
 
 def _basis(standings: Standings, compared: list[Row]) -> str:

@@ -19,7 +19,7 @@ from tests.factories import make_record, trio, write_board, write_records
 @pytest.fixture
 def boards(tmp_path: Path) -> Path:
     write_board(tmp_path)
-    write_records(tmp_path, [*trio([10, 10]), *trio([12, 12], taught=True)])
+    write_records(tmp_path, [*trio([10, 10, 10]), *trio([12, 12, 13], taught=True)])
     return tmp_path
 
 
@@ -32,25 +32,31 @@ def test_list_names_each_board_with_its_gain(boards: Path) -> None:
     lines = call(boards, "list").output.splitlines()
     assert lines[0].split()[:3] == ["board", "runs", "cells"]
     assert lines[1].startswith("other  0     0 of 4  no comparison yet")
-    assert lines[2].startswith("small  4     1 of 4  +10.0 points")
+    assert lines[2].startswith("small  6     1 of 4  +11.7 points")
 
 
 def test_show_begins_with_the_answer_and_is_plain_in_a_pipe(boards: Path) -> None:
     output = call(boards, "show", "small").output
-    assert output.startswith("Yes: a teacher raises accuracy in the one comparison made, by +10.0 points.\n")
+    assert output.startswith("Yes: a teacher raises accuracy in the one comparison that can be judged, by +11.7 points.\n")
     assert "\x1b" not in output
     taught = next(line for line in output.splitlines() if " soft " in line)
-    assert taught.split() == "slim 100 % broad soft 2 60.0 ± 0.0 +10.0 ± 0.0 1 6 7".split()  # noqa: SIM905 - a line
+    assert taught.split() == "slim 100 % broad soft 3 61.7 ± 7.2 +11.7 ± 7.2 1 6 7".split()  # noqa: SIM905 - a line
+
+
+def test_show_says_why_a_gain_has_no_interval(tmp_path: Path) -> None:
+    write_board(tmp_path)
+    write_records(tmp_path, [*trio([10, 12]), *trio([12, 14], taught=True), make_record(hits=14, taught=True, seed=7)])
+    assert "+10.0 (2 equal runs)" in call(tmp_path, "show", "small").output
 
 
 def test_show_json_is_the_table(boards: Path) -> None:
     rows = json.loads(call(boards, "show", "small", "--json").output)
-    assert [(row["method"], row["gain"]) for row in rows] == [("alone", None), ("soft", 0.1)]
+    assert [(row["method"], row["gain"]) for row in rows] == [("alone", None), ("soft", 0.116667)]
 
 
 def test_show_csv_is_the_table(boards: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(call(boards, "show", "small", "--csv").output)))
-    assert [row["accuracy"] for row in rows] == ["0.5", "0.6"]
+    assert [row["accuracy"] for row in rows] == ["0.5", "0.616667"]
 
 
 def test_show_counts_the_runs_it_does_not_show(boards: Path) -> None:

@@ -45,6 +45,12 @@ def test_single_value_has_no_interval() -> None:
     assert (value.mean, value.half, value.low, value.high, value.n) == (0.4, None, None, None, 1)
 
 
+def test_equal_values_have_no_interval() -> None:
+    value = estimate([0.6 - 0.5, 0.7 - 0.6, 0.5 - 0.4])  # differ in the last bits
+    assert value is not None
+    assert (value.mean, value.half, value.n) == (pytest.approx(0.1), None, 3)
+
+
 def test_no_values_have_no_estimate() -> None:
     assert estimate([]) is None
 

@@ -116,10 +116,10 @@ def test_teacher_that_saw_more_marks_the_row(board: Board) -> None:
 
 
 def test_rows_whose_intervals_meet_share_a_rank_group(board: Board) -> None:
-    # Gains: far 0.4 +- 0, near 0.1 +- 0.15 and 0.05 +- 0: the last two cannot be told apart.
-    records = [*trio([10, 10, 10]), *trio([18, 18, 18], taught=True, teacher__spec="far")]
+    # Gains: far 0.38 +- 0.07, near 0.1 +- 0.12 and close 0.07 +- 0.07: the last two cannot be told apart.
+    records = [*trio([10, 10, 10]), *trio([18, 18, 17], taught=True, teacher__spec="far")]
     records += trio([11, 12, 13], taught=True, teacher__spec="near")
-    records += trio([11, 11, 11], taught=True, teacher__spec="close")
+    records += trio([11, 11, 12], taught=True, teacher__spec="close")
     ranks = {row.key.teacher: row.rank for row in stand(board, *records).rows}
     assert ranks == {"none": None, "far": "1", "near": "2-3", "close": "2-3"}
 
@@ -131,8 +131,8 @@ def test_baseline_comes_first_and_the_rest_by_gain(board: Board) -> None:
 
 
 def test_rows_are_ranked_only_within_their_cell(board: Board) -> None:
-    records = [*trio([10, 10]), *trio([12, 12], taught=True)]
-    records += [*trio([10, 10], student__name="wide"), *trio([18, 18], taught=True, student__name="wide")]
+    records = [*trio([10, 10, 10]), *trio([12, 12, 13], taught=True)]
+    records += [*trio([10, 10, 10], student__name="wide"), *trio([18, 18, 17], taught=True, student__name="wide")]
     assert [row.rank for row in stand(board, *records).rows if row.gain] == ["1", "1"]
 
 
@@ -211,8 +211,9 @@ def test_standings_are_read_from_the_boards_folder(tmp_path: Path, board: Board)
     [
         ([10, 10], [], "No answer yet"),
         ([10], [12], r"Too early to say: single runs only\. .* by \+10\.0 points\."),
-        ([10, 10], [12, 12], r"Yes: a teacher raises accuracy in the one comparison made, by \+10\.0 points\."),
-        ([10, 10], [8, 8], "No: a teacher lowers accuracy in the one comparison made, by \N{MINUS SIGN}10.0 points."),
+        ([10, 10], [12, 12], r"Too early to say: equal runs only\. .* by \+10\.0 points\."),
+        ([10] * 3, [12, 12, 13], r"Yes: .* raises accuracy in the one comparison that can be judged, by \+11\.7 points\."),
+        ([10] * 3, [8, 8, 7], "No: .* lowers accuracy in the one comparison that can be judged, by \N{MINUS SIGN}11.7"),
         ([10, 10], [8, 14], r"Not that we can tell: the one difference is not larger than its 95 % interval"),
     ],
 )
@@ -224,10 +225,23 @@ def test_first_sentence_claims_what_the_intervals_carry(
 
 
 def test_first_sentence_tells_helping_from_harming(board: Board) -> None:
-    records = [*trio([10, 10]), *trio([12, 12], taught=True, teacher__spec="a")]
-    records += trio([9, 9], taught=True, teacher__spec="b")
+    records = [*trio([10, 10, 10]), *trio([12, 12, 13], taught=True, teacher__spec="a")]
+    records += trio([8, 8, 7], taught=True, teacher__spec="b")
     answer = answer_of(stand(board, *records))
     assert answer.sentence == (
-        "It depends: a teacher raises accuracy in 1 of 2 comparisons (+10.0 points) "
-        "and lowers it in 1 (\N{MINUS SIGN}5.0 points)."
+        "It depends: a teacher raises accuracy in 1 of 2 comparisons (+11.7 points) "
+        "and lowers it in 1 (\N{MINUS SIGN}11.7 points)."
     )
+
+
+def test_first_sentence_counts_the_comparisons_it_leaves_out(board: Board) -> None:
+    records = [*trio([10, 10, 10]), *trio([12, 12, 13], taught=True, teacher__spec="a")]
+    records += [*trio([14, 14, 14], taught=True, teacher__spec="b"), make_record(hits=11, taught=True)]
+    sentence = answer_of(stand(board, *records)).sentence
+    assert sentence.endswith(" Not counted for want of an interval: 2 comparisons (single runs and equal runs).")
+
+
+def test_equal_gains_have_no_interval_and_no_rank(board: Board) -> None:
+    row = taught_row(stand(board, *trio([10, 8, 6]), *trio([12, 10, 8], taught=True)))
+    assert row.gain is not None
+    assert (row.gain.mean, row.gain.half, row.gain.n, row.rank) == (pytest.approx(0.1), None, 3, None)
