@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdbench.leaderboard.formats import counted, half, points
-from kdbench.leaderboard.scoring import Estimate
 from kdbench.leaderboard.standings import Row, Standings
 
 
@@ -37,7 +36,7 @@ def answer_of(standings: Standings) -> Answer:
     bare = [row for row in compared if row not in measured]
     if bare:
         sentence += f" Not counted for want of an interval: {counted(len(bare), 'comparison')} ({_kinds(bare)})."
-    overall = _overall(standings)
+    overall = standings.overall
     short = f"{points(overall.mean)} {half(overall)} points".replace("  ", " ") if overall else _span(measured)
     return Answer(sentence, basis, short, tone)
 
@@ -67,7 +66,7 @@ def _verdict(rows: list[Row]) -> tuple[str, str]:
 def _kinds(rows: list[Row]) -> str:
     """Why these comparisons have no interval."""
     single = {row.gain.n == 1 for row in rows if row.gain}
-    return " and ".join(word for word, is_single in (("single runs", True), ("equal runs", False)) if is_single in single)
+    return " and ".join(word for word, kind in (("single runs", True), ("equal runs", False)) if kind in single)
 
 
 def _everywhere(some: int, total: int) -> str:
@@ -87,12 +86,6 @@ def _basis(standings: Standings, compared: list[Row]) -> str:
         f"{counted(len(compared), 'comparison')} in {cells}, {seeds} {word} each. Every run with a teacher is compared "
         "with the run without one that has the same student, the same videos and the same seed."
     )
-
-
-def _overall(standings: Standings) -> Estimate | None:
-    """The mean over all cells of the board's taught method; None while a cell of any of its teachers is open."""
-    entries = [entry for entry in standings.coverage if entry.method == standings.board.methods.taught]
-    return entries[0].gain if len(entries) == 1 else None
 
 
 def _span(rows: list[Row]) -> str:

@@ -64,7 +64,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a board's matrix one teacher and method fill; `gain` only when it is all of it."""
+    """How much of a board's matrix one teacher and method fill; `gain` only when it is all of it.
+
+    `cells` leaves out those whose student is the teacher's own kind: no run fills them.
+    """
 
     teacher: str
     method: str
@@ -75,7 +78,11 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Standings:
-    """A board with its rows in order, its other runs, and how much of the matrix is filled."""
+    """A board with its rows in order, its other runs, and how much of the matrix is filled.
+
+    `overall` is the mean gain of the board's taught method over all teachers, students and fractions of the
+    matrix; None while one of these comparisons is missing.
+    """
 
     board: Board
     runs: Runs
@@ -83,6 +90,7 @@ class Standings:
     coverage: tuple[Coverage, ...]
     filled: int
     cells: int
+    overall: Estimate | None = None
 
 
 # --- from runs to rows -------------------------------------------------------------------------------------
@@ -120,9 +128,19 @@ def standings_of(board: Board, runs: Runs) -> Standings:
     rows: list[Row] = []
     for _, cell in groupby(sorted(by_row, key=_page_order), key=lambda row: row.key.cell):
         rows += rank_cell(list(cell))
-    cells = {(student, fraction) for student in board.matrix.students for fraction in board.matrix.fractions}
-    taught = {_cell(row) for row in rows if row.gain and not row.is_baseline}
-    return Standings(board, runs, tuple(rows), coverage_of(rows, cells), len(taught & cells), len(cells))
+    matrix = board.matrix
+    cells = {(student, fraction) for student in matrix.students for fraction in matrix.fractions}
+    open_cells = {cell for teacher in matrix.teachers for cell in cells_of(teacher, cells)} or cells
+    taught = {_cell(row) for row in rows if row.gain and not row.is_baseline} & cells
+    return Standings(
+        board=board,
+        runs=runs,
+        rows=tuple(rows),
+        coverage=coverage_of(rows, cells),
+        filled=len(taught),
+        cells=len(open_cells | taught),
+        overall=overall_of(board, rows, cells),
+    )
 
 
 def _row(board: Board, key: RowKey, runs: tuple[Run, ...]) -> Row:
@@ -189,11 +207,27 @@ def coverage_of(rows: Iterable[Row], cells: set[tuple[str, float]]) -> tuple[Cov
     entries = []
     taught = sorted((row for row in rows if row.gain and not row.is_baseline), key=entry_of)
     for (teacher, method), group in groupby(taught, key=entry_of):
-        inside = [row for row in group if _cell(row) in cells]
+        fillable = cells_of(teacher, cells)
+        inside = [row for row in group if _cell(row) in fillable]
         filled = {_cell(row) for row in inside}
-        gain = _mean_over_cells(inside) if filled == cells else None
-        entries.append(Coverage(teacher, method, len(filled), len(cells), gain))
+        gain = _mean_over_cells(inside) if filled == fillable else None
+        entries.append(Coverage(teacher, method, len(filled), len(fillable), gain))
     return tuple(sorted(entries, key=lambda entry: (-entry.filled, entry.method, entry.teacher)))
+
+
+def cells_of(teacher: str, cells: set[tuple[str, float]]) -> set[tuple[str, float]]:
+    """The cells (student, fraction) a teacher can fill: a student is not taught by its own kind (paper, Table 2).
+
+    The kind is known where the teacher is given by the bare name of a backbone; `source:...` keeps all cells.
+    """
+    return {cell for cell in cells if cell[0] != teacher}
+
+
+def overall_of(board: Board, rows: Iterable[Row], cells: set[tuple[str, float]]) -> Estimate | None:
+    """The mean gain of the board's taught method over every comparison of its matrix; None while one is open."""
+    wanted = {(teacher, *cell) for teacher in board.matrix.teachers for cell in cells_of(teacher, cells)}
+    made = {(row.key.teacher, *_cell(row)): row for row in rows if row.gain and row.key.method == board.methods.taught}
+    return _mean_over_cells([made[each] for each in sorted(wanted)]) if wanted and wanted <= made.keys() else None
 
 
 def _mean_over_cells(rows: Sequence[Row]) -> Estimate | None:

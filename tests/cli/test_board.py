@@ -37,7 +37,7 @@ def test_list_names_each_board_with_its_gain(boards: Path) -> None:
 
 def test_show_begins_with_the_answer_and_is_plain_in_a_pipe(boards: Path) -> None:
     output = call(boards, "show", "small").output
-    assert output.startswith("Yes: a teacher raises accuracy in the one comparison that can be judged, by +11.7 points.\n")
+    assert output.startswith("Yes: a teacher raises accuracy in the one comparison that can be judged, by +11.7")
     assert "\x1b" not in output
     taught = next(line for line in output.splitlines() if " soft " in line)
     assert taught.split() == "slim 100 % broad soft 3 61.7 ± 7.2 +11.7 ± 7.2 1 6 7".split()  # noqa: SIM905 - a line
