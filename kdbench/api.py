@@ -226,6 +226,7 @@ class TeacherCard:
     train_s: float | None = None
     epochs: int | None = None
     run_id: str | None = None
+    partial: bool = False
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,10 @@ class MethodRef(PluginRef, frozen=True, kw_only=True):
 
 
 class TeacherRef(Part, frozen=True, kw_only=True):
-    """The teacher and what it has seen. `privileged`: it saw a larger fraction than the student."""
+    """The teacher and what it has seen.
+
+    `privileged`: it saw a larger fraction than the student; `partial`: some of its own videos were missing.
+    """
 
     spec: str
     plugin: PluginRef
@@ -101,6 +104,7 @@ class TeacherRef(Part, frozen=True, kw_only=True):
     run_id: str | None
     privileged: bool | None
     trusted: bool
+    partial: bool = False
 
 
 class Seconds(Part, frozen=True, kw_only=True):

@@ -240,6 +240,7 @@ class Session:
             train_s=record.cost.train_s + record.cost.data_wait_s,
             epochs=request.board.optim.epochs,
             run_id=record.run_id,
+            partial=record.status == "partial",
         )
         return card_values(card)
 

@@ -50,6 +50,7 @@ class Taught:
             run_id=card.run_id,
             privileged=None if card.fraction is None else card.fraction > fraction,
             trusted=card.training_videos is not None,
+            partial=card.partial,
         )
 
 

@@ -245,6 +245,8 @@ def why_unranked(record: Record) -> str | None:
         return f"the run is {record.status}"
     if record.teacher and not record.teacher.trusted:
         return "nobody has checked what its teacher was trained on"
+    if record.teacher and record.teacher.partial:
+        return "some of its teacher's training videos were missing"
     verification = record.submission.verification
     if verification.state == "disputed":
         return f"disputed: {verification.note or 'no note given'}"

@@ -109,6 +109,11 @@ def test_run_of_an_untrusted_teacher_is_not_ranked(board: Board) -> None:
     assert [run.reason for run in runs.unranked] == ["nobody has checked what its teacher was trained on"]
 
 
+def test_run_of_a_partial_teacher_is_not_ranked(board: Board) -> None:
+    (run,) = place(board, make_record(taught=True, teacher__partial=True)).unranked
+    assert run.reason == "some of its teacher's training videos were missing"
+
+
 def test_disputed_run_is_not_ranked_and_says_why(board: Board) -> None:
     verification = {"state": "disputed", "note": "videos are missing"}
     runs = place(board, make_record(submission={"verification": verification}))
