@@ -24,6 +24,7 @@ from kdbench.leaderboard.charts import (
     share_axis,
 )
 from kdbench.leaderboard.reported import read_reported
+from kdbench.leaderboard.scoring import Estimate
 from kdbench.leaderboard.standings import STAGES, Row, Standings, entry_of
 
 Entry = tuple[str, str]
@@ -172,20 +173,38 @@ def sections(standings: Standings, styles: dict[Entry, int | None]) -> Iterable[
         yield Section(anchor, fraction, note, cells, stage_charts(rows, styles))
 
 
-def matched_with_less(standings: Standings) -> list[tuple[str, str, float, float]]:
-    """(student, teacher and method, fraction, accuracy): the smallest fraction that matches all videos untaught.
+@dataclass(frozen=True)
+class Match:
+    """A taught row on a fraction of the videos that is as good as all of them without a teacher."""
 
-    The mean accuracy must reach the mean of the student's baseline on the largest fraction of the board.
+    student: str
+    label: str
+    fraction: float
+    accuracy: Estimate
+    goal: float
+
+
+def matched_with_less(standings: Standings) -> list[Match]:
+    """For each student, teacher and method the smallest fraction that matches all videos untaught.
+
+    The lower end of the row's interval must reach the mean of the student's baseline on all videos; without
+    an interval the mean must, and the page says so. A student without that baseline row has no match.
     """
     found = []
     for student, rows in _by_student(standings.rows):
-        largest = max(row.key.fraction for row in rows)
-        goal = next((row.accuracy.mean for row in rows if row.is_baseline and row.key.fraction == largest), None)
-        for entry, group in groupby(sorted(rows, key=lambda row: (entry_of(row), row.key.fraction)), key=entry_of):
-            row = next((each for each in group if goal is not None and each.accuracy.mean >= goal), None)
-            if row and not row.is_baseline and row.key.fraction < largest:
-                found.append((student, _label(entry), row.key.fraction, row.accuracy.mean))
+        goal = next((row.accuracy.mean for row in rows if row.is_baseline and row.key.fraction == 1.0), None)
+        if goal is None:
+            continue
+        order = sorted((row for row in rows if not row.is_baseline), key=lambda row: (entry_of(row), row.key.fraction))
+        for entry, group in groupby(order, key=entry_of):
+            row = next((each for each in group if _surely(each.accuracy) >= goal), None)
+            if row and row.key.fraction < 1.0:
+                found.append(Match(student, _label(entry), row.key.fraction, row.accuracy, goal))
     return found
+
+
+def _surely(accuracy: Estimate) -> float:
+    return accuracy.mean if accuracy.low is None else accuracy.low
 
 
 def _by_student(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:

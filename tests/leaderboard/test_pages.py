@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from kdbench.errors import KdbenchError, RecordError
+from kdbench.leaderboard.boardpage import matched_with_less
 from kdbench.leaderboard.pages import MANIFEST, build_site, render_site, stale_files
+from kdbench.leaderboard.standings import read_standings
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
 
@@ -211,6 +213,34 @@ def test_long_curve_is_thinned_on_the_page_and_complete_in_the_file(tmp_path: Pa
     site = render_site(tmp_path)
     assert len(site[f"small/runs/{record.run_id}.csv"].splitlines()) == 201
     assert len(site[f"small/runs/{record.run_id}.html"]) < 20_000
+
+
+def matches(boards: Path, *records: Record) -> list[tuple[float, float]]:
+    write_board(boards)
+    write_records(boards, records)
+    return [(each.fraction, each.accuracy.mean) for each in matched_with_less(read_standings("small", boards))]
+
+
+def test_as_good_with_less_means_that_the_interval_reaches_the_goal(tmp_path: Path) -> None:
+    # 0.6, 0.6, 0.65 has its lower end at 0.545; 0.5, 0.55, 0.65 has a mean above 0.5 and a lower end at 0.38.
+    alone = trio([10, 10, 10])
+    sure, unsure = ({"taught": True, "cell__fraction": share} for share in (0.5, 0.25))
+    assert matches(tmp_path / "a", *alone, *trio([12, 12, 13], **sure), *trio([10, 11, 13], **unsure)) == [
+        (0.5, pytest.approx(37 / 60))
+    ]
+    assert matches(tmp_path / "b", *alone, *trio([10, 11, 13], **unsure)) == []
+
+
+def test_as_good_with_less_needs_the_baseline_on_all_videos(tmp_path: Path) -> None:
+    few, fewer = {"cell__fraction": 0.5}, {"cell__fraction": 0.25}
+    assert matches(tmp_path, *trio([10, 10], **few), *trio([14, 14], taught=True, **fewer)) == []
+
+
+def test_as_good_with_less_says_where_a_mean_stands_without_an_interval(tmp_path: Path) -> None:
+    write_board(tmp_path)
+    write_records(tmp_path, [make_record(), make_record(hits=12, taught=True, cell__fraction=0.5)])
+    text = Page(render_site(tmp_path)["small/index.html"]).text
+    assert "of the videos are enough (60.0 % (single run), for 50.0 %)." in text
 
 
 def test_reported_numbers_stand_in_a_block_of_their_own(boards: Path) -> None:
