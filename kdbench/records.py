@@ -28,6 +28,17 @@ METRIC = "video_top1_c{views}"
 MAX_BYTES = 1_000_000
 WAY_OUT = "restore the record from its run's folder, or run it again"
 Status = Literal["complete", "partial", "failed"]
+NEEDED_PINS = (
+    "data.dataset",
+    "data.split",
+    "subset.seed",
+    "evaluation.smoothing",
+    "evaluation.milestones",
+    "evaluation.stages",
+    "evaluation.views",
+    "optim.epochs",
+    "methods.baseline",
+)
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -444,6 +455,10 @@ def problems_of(record: Record) -> list[str]:
         *_derived_problems(record),
         *_list_problems(record),
         *_reference_problems(record),
+        *_pinned_problems(record),
+        *_transfer_problems(record),
+        *_share_problems(record),
+        *_sum_problems(record),
     ]
     return [f"{problem}; {WAY_OUT}" for problem in problems]
 
@@ -457,15 +472,7 @@ def _missing_parts(record: Record) -> Iterator[str]:
     stages = [mark.stage for mark in record.stages]
     if stages != ["early", "middle", "late"]:
         yield f"$.stages: found {stages}, expected early, middle and late"
-    for key in (
-        "evaluation.smoothing",
-        "evaluation.milestones",
-        "evaluation.views",
-        "optim.epochs",
-        "methods.baseline",
-    ):
-        if key not in record.pins:
-            yield f"$.pins: found no '{key}', expected every pin of the board"
+    yield from _pin_problems(record.pins)
     results = {"$.predictions": record.predictions}
     if record.pretext:
         results["$.pretext.predictions"] = record.pretext.predictions
@@ -476,6 +483,23 @@ def _missing_parts(record: Record) -> Iterator[str]:
             scores_of(predictions)
         except RecordError as error:
             yield f"{place}: {error}"
+
+
+def _pin_problems(pins: dict[str, Any]) -> Iterator[str]:
+    for key in NEEDED_PINS:
+        if key not in pins:
+            yield f"$.pins: found no '{key}', expected every pin of the board"
+    for key in ("evaluation.smoothing", "optim.epochs", "transfer.epochs"):
+        count = pins.get(key, 1)
+        if type(count) is not int or count < 1:
+            yield f"$.pins['{key}']: found {count!r}, expected a whole number of at least 1"
+    for key in ("evaluation.milestones", "evaluation.baseline_milestones", "evaluation.stages"):
+        numbers = pins.get(key, [])
+        if not isinstance(numbers, list) or any(type(number) not in (int, float) for number in numbers):
+            yield f"$.pins['{key}']: found {numbers!r}, expected a list of numbers"
+    stages = pins.get("evaluation.stages")
+    if isinstance(stages, list) and len(stages) != 3:
+        yield f"$.pins['evaluation.stages']: found {len(stages)} numbers, expected 3"
 
 
 def _derived_problems(record: Record) -> Iterator[str]:
@@ -522,9 +546,6 @@ def _list_problems(record: Record) -> Iterator[str]:
     hits = sum(guess == label for guess, label in zip(guesses, labels, strict=True))
     if not hits <= record.predictions.in_top5 <= len(labels):
         yield f"$.predictions.in_top5: found {record.predictions.in_top5}, expected {hits} to {len(labels)}"
-    for at, row in enumerate(record.epochs):
-        if not 0 <= row.test_top1 <= 1:
-            yield f"$.epochs[{at}].test_top1: found {row.test_top1!r}, expected a share between 0 and 1"
 
 
 def _reference_problems(record: Record) -> Iterator[str]:
@@ -542,6 +563,67 @@ def _reference_problems(record: Record) -> Iterator[str]:
         yield f"$.cost.wall_s: found {cost.wall_s!r}, its parts add up to {math.fsum(parts):.3f}"
     if not 0 < record.cell.fraction <= 1:
         yield f"$.cell.fraction: found {record.cell.fraction!r}, expected more than 0 and at most 1"
+
+
+def _pinned_problems(record: Record) -> Iterator[str]:
+    pins, cell = record.pins, record.cell
+    for name, key in (("dataset", "data.dataset"), ("split", "data.split"), ("subset_seed", "subset.seed")):
+        if getattr(cell, name) != pins[key]:
+            yield f"$.cell.{name}: found {getattr(cell, name)!r}, $.pins['{key}'] is {pins[key]!r}"
+    for at, (mark, share) in enumerate(zip(record.stages, pins["evaluation.stages"], strict=True)):
+        epoch = max(1, int(share * pins["optim.epochs"] + 0.5))
+        if mark.epoch != epoch:
+            yield f"$.stages[{at}].epoch: found {mark.epoch}, the {mark.stage} stage ends with epoch {epoch}"
+
+
+def _transfer_problems(record: Record) -> Iterator[str]:
+    transfer, pins = record.transfer, record.pins
+    pinned = any(key.startswith("transfer.") for key in pins)
+    if transfer is None:
+        if pinned and record.status != "failed":
+            yield "$.transfer: found none, expected one: $.pins have a transfer"
+    elif not pinned:
+        yield f"$.transfer: found one to {transfer.dataset!r}, expected none: $.pins have no transfer"
+    else:
+        for name in ("dataset", "split", "mode", "epochs"):
+            found, wanted = getattr(transfer, name), pins.get(f"transfer.{name}")
+            if found != wanted:
+                yield f"$.transfer.{name}: found {found!r}, $.pins['transfer.{name}'] is {wanted!r}"
+        if len(transfer.curve) != transfer.epochs:
+            yield f"$.transfer.curve: found {len(transfer.curve)} values, $.transfer.epochs is {transfer.epochs}"
+
+
+def _share_problems(record: Record) -> Iterator[str]:
+    """Accuracies that no number of right videos gives."""
+    videos = record.cell.num_test_videos
+    shares = [(f"$.epochs[{at}].test_top1", row.test_top1, videos) for at, row in enumerate(record.epochs)]
+    for at, mark in enumerate(record.stages):
+        shares += [(f"$.stages[{at}].{name}", getattr(mark, name), videos) for name in ("top1", "top5")]
+    if record.transfer:
+        count = len(unpack_ids(record.transfer.predictions.labels))
+        shares += [(f"$.transfer.curve[{at}]", value, count) for at, value in enumerate(record.transfer.curve)]
+    for place, share, count in shares:
+        if not 0 <= share <= 1:
+            yield f"{place}: found {share!r}, expected a share between 0 and 1"
+        elif abs(share * count - round(share * count)) > 1e-6:
+            yield f"{place}: found {share!r}, expected a multiple of 1/{count}: there are {count} test videos"
+
+
+def _sum_problems(record: Record) -> Iterator[str]:
+    """Totals so far that do not rise, and costs that are not the sum of their epochs."""
+    for name in ("steps", "samples"):
+        before = 0
+        for at, row in enumerate(record.epochs):
+            if getattr(row, name) <= before:
+                yield f"$.epochs[{at}].{name}: found {getattr(row, name)}, expected more than {before}"
+            before = getattr(row, name)
+    for name in ("train", "data_wait", "evaluate"):
+        found = getattr(record.cost, f"{name}_s")
+        total = math.fsum(getattr(row.seconds, name) for row in record.epochs)
+        # Scoring the pretext task after the last epoch is booked under evaluation.
+        larger = name == "evaluate" and record.pretext is not None and found > total
+        if not larger and not math.isclose(found, total, rel_tol=1e-6, abs_tol=1e-3):
+            yield f"$.cost.{name}_s: found {found!r}, the epochs add up to {total:.3f}"
 
 
 def differing_pins(record: Record, pins: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,20 @@ def test_sound_record_has_no_faults(tmp_path: Path) -> None:
         ({"board__digest": "0"}, "$.board.digest: does not belong to $.pins"),
         ({"pins": {}}, "$.pins: found no 'evaluation.smoothing', expected every pin of the board"),
         ({"cost__wall_s": 1.0}, "$.cost.wall_s: found 1.0, its parts add up to 52.000"),
+        ({"cell__dataset": "other"}, "$.cell.dataset: found 'other', $.pins['data.dataset'] is 'moves'; restore"),
+        ({"cell__split": 2}, "$.cell.split: found 2, $.pins['data.split'] is 1; restore"),
+        ({"cell__subset_seed": 7}, "$.cell.subset_seed: found 7, $.pins['subset.seed'] is 0; restore"),
+        ({"stages__0__epoch": 3}, "$.stages[0].epoch: found 3, the early stage ends with epoch 2; restore"),
+        ({"transfer__epochs": 3}, "$.transfer.epochs: found 3, $.pins['transfer.epochs'] is 2; restore"),
+        ({"transfer__split": 2}, "$.transfer.split: found 2, $.pins['transfer.split'] is 1; restore"),
+        ({"transfer__curve": [0.6]}, "$.transfer.curve: found 1 values, $.transfer.epochs is 2; restore"),
+        ({"transfer__curve": [0.33, 0.6]}, "$.transfer.curve[0]: found 0.33, expected a multiple of 1/20"),
+        ({"epochs__1__test_top1": 0.33}, "$.epochs[1].test_top1: found 0.33, expected a multiple of 1/20"),
+        ({"stages__1__top5": 0.99}, "$.stages[1].top5: found 0.99, expected a multiple of 1/20: there are 20 test"),
+        ({"epochs__3__steps": 30}, "$.epochs[3].steps: found 30, expected more than 30; restore"),
+        ({"epochs__0__samples": 0}, "$.epochs[0].samples: found 0, expected more than 0; restore"),
+        ({"epochs__0__seconds__train": 9.0}, "$.cost.train_s: found 32.0, the epochs add up to 37.000; restore"),
+        ({"cost__data_wait_s": 1.0}, "$.cost.data_wait_s: found 1.0, the epochs add up to 4.000; restore"),
         ({"run_id": "../../x"}, "$.run_id: found '../../x', expected letters"),
     ],
 )
@@ -132,8 +147,8 @@ def test_corruption_is_named_with_its_path(tmp_path: Path, changes: dict[str, An
 def test_complete_run_has_all_epochs_of_its_board(tmp_path: Path) -> None:
     record = make_record()
     pins = dict(record.pins) | {"optim.epochs": 9}
-    (line,) = faults(tmp_path, make_record(pins=pins))
-    assert line.startswith("$.status: found 'complete' with 8 epochs, the board has 9")
+    lines = faults(tmp_path, make_record(pins=pins))
+    assert lines[0].startswith("$.status: found 'complete' with 8 epochs, the board has 9")
 
 
 def test_every_fault_says_the_way_out(tmp_path: Path) -> None:
@@ -155,7 +170,7 @@ def test_file_that_is_no_record_is_named(tmp_path: Path, raw: bytes) -> None:
 
 def test_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    path.write_text(to_json(make_record()).replace('"curve_area": 0.28125', '"curve_area": NaN'))
+    path.write_text(to_json(make_record()).replace('"curve_area": 0.2625', '"curve_area": NaN'))
     with pytest.raises(RecordError, match=f"^{path}: is not JSON"):
         read_record(path)
 
@@ -200,5 +215,48 @@ def test_record_cannot_be_changed_in_place() -> None:
 
 
 def test_record_without_transfer_is_sound(tmp_path: Path) -> None:
-    assert faults(tmp_path, make_record(transfer_hits=None)) == []
-    assert msgspec.to_builtins(make_record(transfer_hits=None))["transfer"] is None
+    pins = {key: value for key, value in make_record().pins.items() if not key.startswith("transfer.")}
+    record = make_record(transfer_hits=None, pins=pins | {"transfer": None})
+    assert faults(tmp_path, record) == []
+    assert msgspec.to_builtins(record)["transfer"] is None
+
+
+def test_transfer_and_the_pins_of_one_go_together(tmp_path: Path) -> None:
+    (line,) = faults(tmp_path, make_record(transfer_hits=None))
+    assert line.startswith("$.transfer: found none, expected one: $.pins have a transfer; ")
+    pins = {key: value for key, value in make_record().pins.items() if not key.startswith("transfer.")}
+    (line,) = faults(tmp_path, make_record(pins=pins | {"transfer": None}))
+    assert line.startswith("$.transfer: found one to 'steps', expected none: $.pins have no transfer; ")
+
+
+def test_record_that_failed_before_its_transfer_is_sound(tmp_path: Path) -> None:
+    assert faults(tmp_path, make_record(transfer_hits=None, status="failed")) == []
+
+
+def test_scoring_the_pretext_task_may_add_to_the_evaluation(tmp_path: Path) -> None:
+    told = {"top1": 0.5, "majority": 0.25, "predictions": msgspec.to_builtins(predictions(10))}
+    spent = {"cost__evaluate_s": 10.0, "cost__other_s": 0.0}  # two seconds more than the eight epochs took
+    assert faults(tmp_path, make_record(pretext=told), **spent) == []
+    (line,) = faults(tmp_path, make_record(), **spent)
+    assert line.startswith("$.cost.evaluate_s: found 10.0, the epochs add up to 8.000; ")
+
+
+@pytest.mark.parametrize(
+    ("pin", "value", "fault"),
+    [
+        ("evaluation.smoothing", 0, "found 0, expected a whole number of at least 1"),
+        ("evaluation.smoothing", "two", "found 'two', expected a whole number of at least 1"),
+        ("optim.epochs", None, "found None, expected a whole number of at least 1"),
+        ("transfer.epochs", 0.5, "found 0.5, expected a whole number of at least 1"),
+        ("evaluation.milestones", ["half"], "found ['half'], expected a list of numbers"),
+        ("evaluation.milestones", 0.5, "found 0.5, expected a list of numbers"),
+        ("evaluation.stages", [0.5, 1.0], "found 2 numbers, expected 3"),
+        ("evaluation.stages", [None, 0.5, 1.0], "found [None, 0.5, 1.0], expected a list of numbers"),
+    ],
+)
+def test_pin_that_nothing_can_be_computed_with_is_named(tmp_path: Path, pin: str, value: object, fault: str) -> None:
+    path = tmp_path / "record.json"
+    record = make_record()
+    path.write_bytes(broken(record, pins=record.pins | {pin: value}))
+    with pytest.raises(RecordError, match=re.escape(f"{path}: $.pins['{pin}']: {fault}; restore the record")):
+        read_record(path)

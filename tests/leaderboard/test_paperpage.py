@@ -89,7 +89,7 @@ def test_stages_stand_beside_the_same_stages(boards: Path) -> None:
     table = shown(boards, [make_record(hits=10)], *rows)
     ((_, (line,)),) = table.students
     assert table.columns == ("Early", "Middle", "Late")
-    assert [means(cell) for cell in line.cells] == [[0.125], [0.375], [0.5]]
+    assert [means(cell) for cell in line.cells] == [[0.1], [0.35], [0.5]]
 
 
 def test_a_figure_on_the_second_data_set_stands_beside_the_transfer(boards: Path) -> None:
