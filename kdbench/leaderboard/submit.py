@@ -10,7 +10,7 @@ import msgspec
 from kdbench.board import BOARDS
 from kdbench.errors import RecordError
 from kdbench.leaderboard.standings import read_board
-from kdbench.records import Record, Submission, differing_pins, read_record, to_json, write_record
+from kdbench.records import Record, Submission, Verification, differing_pins, read_record, to_json, write_record
 
 
 def submit_run(
@@ -50,8 +50,11 @@ def submit_run(
 
 
 def _signed(record: Record, known: Record | None, **given: str | None) -> Record:
-    """The record with what its submitter said; what was said before, and its verification, stays."""
-    before = known.submission if known else record.submission
+    """The record with what its submitter said; what was said before, and the board's verification, stays.
+
+    A new record is self-reported, whatever it says of itself: only a board's maintainers verify.
+    """
+    before = known.submission if known else msgspec.structs.replace(record.submission, verification=Verification())
     said = {name: text for name, text in given.items() if text is not None}
     changed = any(getattr(before, name) != text for name, text in said.items())
     date = datetime.now(UTC).date().isoformat() if changed or before.date is None else before.date

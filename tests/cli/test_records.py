@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from kdbench.cli.records import submit, validate
 from kdbench.errors import BoardError, RecordError
-from kdbench.records import Record, read_record, to_json
-from tests.factories import broken, make_record, write_board
+from kdbench.records import Record, Verification, read_record, to_json
+from tests.factories import broken, make_record, write_board, write_records
 
 
 @pytest.fixture
@@ -50,6 +50,22 @@ def test_submit_fills_what_only_a_person_knows(boards: Path, tmp_path: Path) -> 
     assert (submission.author, submission.link, submission.licence) == ("ada", "https://example.org", "CC0-1.0")
     assert submission.date
     assert submission.verification.state == "self-reported"
+
+
+def test_first_submission_cannot_verify_itself(boards: Path, tmp_path: Path) -> None:
+    record = make_record(submission={"author": "ada", "verification": {"state": "maintainers", "by": "ada"}})
+    call(boards, run_folder(tmp_path, record))
+    submission = read_record(boards / "small" / "records" / f"{record.run_id}.json").submission
+    assert (submission.author, submission.verification) == ("ada", Verification())
+
+
+def test_verification_on_the_board_survives_a_second_submission(boards: Path, tmp_path: Path) -> None:
+    record = make_record()
+    checked = make_record(submission={"date": "2024-01-01", "verification": {"state": "reproduced", "by": "bob"}})
+    write_records(boards, [checked])
+    call(boards, run_folder(tmp_path, record), "--author", "ada")
+    submission = read_record(boards / "small" / "records" / f"{record.run_id}.json").submission
+    assert (submission.author, submission.verification.state) == ("ada", "reproduced")
 
 
 def test_submit_takes_several_runs(boards: Path, tmp_path: Path) -> None:
