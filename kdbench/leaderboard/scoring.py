@@ -207,16 +207,43 @@ class Runs:
 
 
 def load_records(board: Board, boards: Path = BOARDS) -> list[tuple[Path, Record]]:
-    """Every record of a board, in order of the file name. Raises RecordError for one that cannot be read."""
+    """Every record of a board, in order of the file name. Raises RecordError for one that cannot be read.
+
+    So it does for two seeds of one row that measured the same: one of them is a copy.
+    """
+    return records_in(boards / board.name / "records", board)
+
+
+def records_in(folder: Path, board: Board) -> list[tuple[Path, Record]]:
+    """The records of a board that lie in a folder; raises as `load_records` does."""
     loaded = []
-    for path in sorted((boards / board.name / "records").glob("*.json")):
+    for path in sorted(folder.glob("*.json")):
         record = read_record(path)
         if record.board.name != board.name:
             raise RecordError(f"{path}: $.board.name is '{record.board.name}'; move the file to that board's records")
         if record.run_id != path.stem:
             raise RecordError(f"{path}: $.run_id is '{record.run_id}'; name the file {record.run_id}.json")
         loaded.append((path, record))
+    _refuse_copies(loaded)
     return loaded
+
+
+def _refuse_copies(records: Sequence[tuple[Path, Record]]) -> None:
+    shared = shared_options([record for _, record in records])
+    seen: dict[tuple[Any, ...], tuple[Path, Record]] = {}
+    for path, record in records:
+        first, known = seen.setdefault((row_key(record, shared), _measured(record)), (path, record))
+        if known.seed != record.seed:
+            raise RecordError(
+                f"{path}: $.epochs and $.predictions: found those of {first} under another seed ({record.seed} and "
+                f"{known.seed}), expected two runs to differ; remove the copy"
+            )
+
+
+def _measured(record: Record) -> tuple[Any, ...]:
+    """What chance makes different from seed to seed: accuracies and losses of every epoch, and the predictions."""
+    curve = tuple((row.test_top1, row.train_top1, *sorted(row.losses.items())) for row in record.epochs)
+    return (curve, record.predictions.packed)
 
 
 def place_runs(board: Board, records: Sequence[tuple[Path, Record]]) -> Runs:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kdbench.board import Board
@@ -90,6 +92,27 @@ def test_record_under_another_name_is_refused(tmp_path: Path, board: Board) -> N
     (tmp_path / "small" / "records" / "a.json").write_bytes(broken(make_record(run_id="b")))
     with pytest.raises(RecordError, match=r"name the file b\.json"):
         load_records(board, tmp_path)
+
+
+def test_copy_of_a_run_under_another_seed_is_refused_with_both_files(tmp_path: Path, board: Board) -> None:
+    run = make_record(run_id="a")
+    write_records(tmp_path, [run, msgspec.structs.replace(run, run_id="b", seed=1)])
+    folder = tmp_path / "small" / "records"
+    said = f"{folder / 'b.json'}: $.epochs and $.predictions: found those of {folder / 'a.json'} under another seed"
+    with pytest.raises(RecordError, match=re.escape(f"{said} (1 and 0), expected two runs to differ; remove the copy")):
+        load_records(board, tmp_path)
+
+
+def test_seeds_with_the_same_predictions_and_other_losses_are_two_runs(tmp_path: Path, board: Board) -> None:
+    write_records(tmp_path, trio([10, 10]))
+    assert len(load_records(board, tmp_path)) == 2
+
+
+def test_equal_numbers_in_two_rows_are_no_copies(tmp_path: Path, board: Board) -> None:
+    run = make_record(run_id="a")
+    student = msgspec.structs.replace(run.student, name="wide")
+    write_records(tmp_path, [run, msgspec.structs.replace(run, run_id="b", seed=1, student=student)])
+    assert len(load_records(board, tmp_path)) == 2
 
 
 def test_record_with_other_pins_is_stale_and_the_pins_are_named(board: Board) -> None:
