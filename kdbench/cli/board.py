@@ -56,7 +56,7 @@ def list_boards(boards: Path | None) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="All columns as CSV.")
 @BOARDS_OPTION
 def show(name: str, as_json: bool, as_csv: bool, boards: Path | None) -> None:
-    """Show the rows of a BOARD, ranked by paired gain within each cell."""
+    """Show the rows of a BOARD (a name or a board.toml), ranked by paired gain within each cell."""
     from kdbench.leaderboard.standings import read_standings
     from kdbench.leaderboard.tables import leaderboard_table, to_csv, to_json
 
@@ -75,7 +75,7 @@ def show(name: str, as_json: bool, as_csv: bool, boards: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Pins, reasons and rules as JSON.")
 @BOARDS_OPTION
 def explain(name: str, as_json: bool, boards: Path | None) -> None:
-    """Explain every pin of a BOARD: its value, and why it has it; then the rules that the code keeps."""
+    """Explain every pin of a BOARD (a name or a board.toml): its value and reason; then the rules the code keeps."""
     from kdbench.leaderboard.protocolpage import protocol_json
     from kdbench.leaderboard.standings import read_board
 

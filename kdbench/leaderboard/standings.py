@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kdbench.board import BOARDS, Board, load_board
+from kdbench.board import BOARDS, Board, board_path, load_board
 from kdbench.errors import BoardError
 from kdbench.leaderboard.scoring import (
     Estimate,
@@ -26,6 +27,7 @@ from kdbench.leaderboard.scoring import (
     load_records,
     median_epoch,
     place_runs,
+    records_in,
 )
 from kdbench.records import Record
 
@@ -97,13 +99,24 @@ class Standings:
 
 
 def read_standings(name: str, boards: Path = BOARDS) -> Standings:
-    """The standings of one board, named by its folder. Raises BoardError and RecordError."""
+    """The standings of one board, named by its folder or by the path of its file. Raises BoardError and RecordError."""
     board = read_board(name, boards)
-    return standings_of(board, place_runs(board, load_records(board, boards)))
+    records = records_in(board_path(name).parent / "records", board) if is_path(name) else load_records(board, boards)
+    return standings_of(board, place_runs(board, records))
+
+
+def is_path(name: str) -> bool:
+    """Whether a board is given by the path of its file or folder, as `kdbench run --board` tells them apart."""
+    return name.endswith(".toml") or os.sep in name
 
 
 def read_board(name: str, boards: Path = BOARDS) -> Board:
-    """A board of a folder of boards. Raises BoardError when there is none, or when it calls itself otherwise."""
+    """A board of a folder of boards, or one given by the path of its file.
+
+    Raises BoardError when there is none, or when one of the folder calls itself otherwise.
+    """
+    if is_path(name):
+        return load_board(name)
     path = boards / name / "board.toml"
     if name not in folders(boards):
         near = difflib.get_close_matches(name, folders(boards), n=1)

@@ -107,6 +107,34 @@ def test_explain_of_the_boards_in_the_tree_leaves_no_pin_without_a_reason() -> N
         assert max(map(len, output.splitlines())) <= 120
 
 
+def by_path(*arguments: str) -> Result:
+    return CliRunner().invoke(board, [*arguments])
+
+
+def test_show_and_explain_take_the_path_of_a_boards_file(boards: Path) -> None:
+    path = str(boards / "small" / "board.toml")
+    assert by_path("show", path).output == call(boards, "show", "small").output
+    assert by_path("explain", path).output == call(boards, "explain", "small").output
+
+
+def test_board_given_by_its_path_may_lie_in_a_folder_of_any_name(boards: Path) -> None:
+    folder = (boards / "small").rename(boards / "elsewhere")
+    assert " soft " in by_path("show", str(folder / "board.toml"), "--csv").output.replace(",", " ")
+    assert " soft " in by_path("show", str(folder), "--csv").output.replace(",", " ")
+
+
+def test_board_without_records_beside_it_is_shown_empty(boards: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text((boards / "small" / "board.toml").read_text())
+    assert by_path("show", str(path)).output.startswith("No answer yet")
+
+
+def test_path_without_a_board_is_named(tmp_path: Path) -> None:
+    error = by_path("explain", str(tmp_path / "none.toml")).exception
+    assert isinstance(error, BoardError)
+    assert f"{tmp_path / 'none.toml'}: no such board file" in str(error)
+
+
 def test_unknown_board_is_the_users_error(boards: Path) -> None:
     error = call(boards, "show", "smal").exception
     assert isinstance(error, BoardError)
