@@ -103,23 +103,26 @@ def to_clips(
     return normalise(clips, frames)
 
 
-def crop_index(frames: Frames, parameters: ClipParameters) -> Ints:
-    """Positions (N, 3*S*S) of the Y, U and V bytes of the cropped (and flipped) pixels in a stored frame."""
-    across = np.arange(frames.crop)
-    flipped = np.where(parameters.flip_N[:, None] == 1, across[::-1], across)
-    y_NS = (parameters.top_N[:, None] + across)[:, :, None]
-    x_NS = (parameters.left_N[:, None] + flipped)[:, None, :]
+def crop_index(frames: Frames, parameters: ClipParameters, device: torch.device) -> Tensor:
+    """Positions (N, 3*S*S) of the Y, U and V bytes of the cropped (and flipped) pixels in a stored frame.
+
+    Computed on the device from three numbers a clip: the table itself is megabytes.
+    """
+    places = np.stack([parameters.top_N, parameters.left_N, parameters.flip_N])
+    top_N, left_N, flip_N = send(places, device)
+    across = torch.arange(frames.crop, device=device)
+    y_NS = (top_N[:, None] + across)[:, :, None]
+    x_NS = (left_N[:, None] + torch.where(flip_N[:, None] == 1, frames.crop - 1 - across, across))[:, None, :]
     chroma_width = (frames.width + 1) // 2
-    chroma = (y_NS // 2) * chroma_width + x_NS // 2 + frames.height * frames.width
+    chroma = y_NS // 2 * chroma_width + x_NS // 2 + frames.height * frames.width
     chroma_bytes = chroma_width * ((frames.height + 1) // 2)
-    planes = [y_NS * frames.width + x_NS, chroma, chroma + chroma_bytes]
-    return np.stack(planes, axis=1).reshape(len(parameters.top_N), -1)
+    return torch.stack([y_NS * frames.width + x_NS, chroma, chroma + chroma_bytes], dim=1).flatten(1)
 
 
 def to_rgb(frames: Frames, raw_NTF: Tensor, parameters: ClipParameters) -> Tensor:
     """Crop, flip and convert: (N, T, F) uint8 -> RGB (N, 3, T, S, S) in [0, 1]."""
     clips, length, _ = raw_NTF.shape
-    index = send(crop_index(frames, parameters), raw_NTF.device, torch.int64)
+    index = crop_index(frames, parameters, raw_NTF.device)
     picked = raw_NTF.gather(2, index[:, None].expand(-1, length, -1))
     yuv = picked.view(clips, length, 3, frames.crop, frames.crop).to(torch.float32)
     y, u, v = (yuv[:, :, plane] for plane in range(3))
