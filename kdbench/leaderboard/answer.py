@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdbench.leaderboard.formats import counted, half, points
+from kdbench.leaderboard.formats import counted, half, points, spread
+from kdbench.leaderboard.scoring import Estimate
 from kdbench.leaderboard.standings import Row, Standings
 
 
@@ -37,7 +38,7 @@ def answer_of(standings: Standings) -> Answer:
     if bare:
         sentence += f" Not counted for want of an interval: {counted(len(bare), 'comparison')} ({_kinds(bare)})."
     overall = standings.overall
-    short = f"{points(overall.mean)} {half(overall)} points".replace("  ", " ") if overall else _span(measured)
+    short = _in_short(overall) if overall else _span(measured)
     return Answer(sentence, basis, short, tone)
 
 
@@ -61,6 +62,12 @@ def _verdict(rows: list[Row]) -> tuple[str, str]:
         return f"No: a teacher lowers accuracy in {_everywhere(len(lower), total)}, by {_span(lower)}.{rest}", "down"
     found = f"none of {total} differences is" if total > 1 else "the one difference is not"
     return f"Not that we can tell: {found} larger than its 95 % interval ({_span(rows)}).", "flat"
+
+
+def _in_short(overall: Estimate) -> str:
+    if overall.half is None:
+        return f"{points(overall.mean)} points ({spread(overall, 'seed')})"
+    return f"{points(overall.mean)} {half(overall)} points"
 
 
 def _kinds(rows: list[Row]) -> str:

@@ -195,6 +195,12 @@ def test_gain_over_all_teachers_waits_for_every_comparison(board: Board) -> None
     assert answer_of(full).short == "+17.5 \N{PLUS-MINUS SIGN}\N{NARROW NO-BREAK SPACE}31.8 points"
 
 
+def test_gain_over_all_teachers_says_when_it_has_no_interval(board: Board) -> None:
+    taught = [*lessons("slim", "broad", 12), *lessons("wide", "broad", 12)]
+    shared = [record for record in taught if record.seed == 0 or record.cell.fraction == 1.0]
+    assert answer_of(stand(board, *cells(10), *shared)).short == "+10.0 points (single seed)"
+
+
 def test_csv_holds_one_line_for_each_row(board: Board) -> None:
     text = to_csv(leaderboard_table(stand(board, *trio([10, 8, 6]), *trio([12, 12, 12], taught=True))))
     baseline, taught = csv.DictReader(io.StringIO(text))
