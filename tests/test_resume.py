@@ -82,7 +82,8 @@ def test_lines_that_a_kill_left_beyond_the_checkpoint_are_dropped(tmp_path: Path
     record = execute(request(), bench(tmp_path))
     rundir = RunDir(tmp_path / "tiny" / record.run_id)
     rundir.append_epoch(record.epochs[0])
-    (rundir.path / "epochs.jsonl").open("ab").write(b'{"torn":')
+    with (rundir.path / "epochs.jsonl").open("ab") as stream:
+        stream.write(b'{"torn":')
     rundir.rewrite_epochs(record.epochs[:2])
     assert len((rundir.path / "epochs.jsonl").read_text().splitlines()) == 2
 
