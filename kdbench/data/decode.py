@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -37,6 +37,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 # Without these two flags swscale's pixels depend on the CPU's vector unit.
+# Odd bytes in a title must not keep a video from being read; from PyAV 19 on they never do.
+_LENIENT: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 _SAME_ON_EVERY_CPU = Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 # FFmpeg's numbers of a frame's colour matrix -> swscale's; an untagged frame is taken for BT.601.
@@ -184,7 +186,7 @@ def _refuse_unreadable(path: Path) -> None:
 
 def _open(path: Path) -> InputContainer:
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container: InputContainer = av.open(str(path), mode="r", **_LENIENT)
     except av.FFmpegError as error:
         if getattr(error, "errno", None) in (errno.EIO, errno.EMFILE, errno.ENFILE):
             raise DataError(path, f"cannot be read: {error.strerror}") from error
