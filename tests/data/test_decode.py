@@ -377,7 +377,7 @@ def test_a_video_whose_title_is_no_text_is_read_all_the_same(tmp_path: Path) -> 
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for number in range(3):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(barcode(number), format="rgb24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.stack([barcode(number)] * 3, 2), format="rgb24")))
         container.mux(stream.encode(None))
     content = path.read_bytes()
     assert b"TITLETITLE" in content
