@@ -144,7 +144,7 @@ def matrix_rate(device: torch.device, precision: str) -> float:
 
 def _profile(learn: Learner, batch: Batch, training: Training, trace: Path) -> None:
     """Write a trace of three steps for a browser's tracing page."""
-    with torch.profiler.profile() as profiler:
+    with torch.profiler.profile(acc_events=True) as profiler:
         for _ in range(3):
             learn(batch)
         _wait(training.device)
