@@ -258,9 +258,14 @@ def board_names() -> list[str]:
     return sorted(path.parent.name for path in BOARDS.glob("*/board.toml"))
 
 
+def is_path(name: str) -> bool:
+    """Whether a board is given by the path of its file or folder, and not by its name."""
+    return name.endswith(".toml") or os.sep in name
+
+
 def board_path(name: str) -> Path:
     """The file of a board given by name or by path. Raises BoardError when there is none."""
-    if name.endswith(".toml") or os.sep in name:
+    if is_path(name):
         path = Path(name)
         path = path / "board.toml" if path.is_dir() else path
         if not path.is_file():

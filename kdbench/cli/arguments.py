@@ -14,7 +14,7 @@ def key_values(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not (separator and key):
-            raise click.BadParameter(f"'{pair}' is not KEY=VALUE", param_hint="-o")
+            raise click.BadParameter(f"'{pair}' must be KEY=VALUE", param_hint="-o")
         found[key] = value
     return found
 

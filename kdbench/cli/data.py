@@ -69,11 +69,10 @@ def _options_on(board: Board, name: str) -> list[dict[str, Any]]:
     return uses or [{}]
 
 
-def _key_and_value(context: click.Context, parameter: click.Parameter, pairs: tuple[str, ...]) -> Any:
-    for pair in pairs:
-        if "=" not in pair:
-            raise click.BadParameter(f"'{pair}' must be KEY=VALUE", context, parameter)
-    return tuple(tuple(pair.split("=", 1)) for pair in pairs)
+def _key_and_value(_context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]) -> Any:
+    from kdbench.cli.arguments import key_values
+
+    return tuple(key_values(pairs).items())
 
 
 def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Protocol
 
 from kdbench.api import VideoDataset
 from kdbench.board import Board, board_names, load_board
-from kdbench.data.decode import Geometry
+from kdbench.data.decode import Geometry, cores
 from kdbench.data.loader import VideoList
 from kdbench.data.places import videos_root
 from kdbench.data.store import FrameStore, prepare
@@ -38,7 +37,7 @@ class Access:
     watcher: Watcher
     videos: Mapping[str, Path] = field(default_factory=dict)
     allow_missing: bool = False
-    workers: int = os.cpu_count() or 1
+    workers: int = field(default_factory=cores)
 
 
 @dataclass(frozen=True)

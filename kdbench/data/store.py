@@ -40,6 +40,7 @@ from kdbench.data.decode import (
     fingerprint,
 )
 from kdbench.errors import DataError
+from kdbench.records import write_atomically
 
 if TYPE_CHECKING:
     from kdbench.api import Video, VideoDataset
@@ -370,7 +371,7 @@ class _Writer:
     def __init__(self, folder: Path, header: dict[str, Any], geometry: Geometry) -> None:
         self._folder, self._geometry = folder, geometry
         if not (folder / HEADER).exists():
-            _write_whole(folder / HEADER, json.dumps(header, indent=1, sort_keys=True) + "\n")
+            write_atomically(folder / HEADER, (json.dumps(header, indent=1, sort_keys=True) + "\n").encode())
         if _read_header(folder)["key"] != header["key"]:
             raise DataError(folder, "holds the frames of another data set; delete it and prepare again")
         for part in folder.glob("*.part"):
@@ -468,14 +469,6 @@ class _Writer:
 def _flush(stream: Any) -> None:
     stream.flush()
     os.fsync(stream.fileno())
-
-
-def _write_whole(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.part")
-    with beside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        _flush(stream)
-    beside.replace(path)
 
 
 @contextmanager

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import difflib
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from kdbench.board import BOARDS, Board, board_path, load_board
+from kdbench.board import BOARDS, Board, board_path, is_path, load_board
 from kdbench.errors import BoardError
 from kdbench.leaderboard.scoring import (
     Estimate,
@@ -103,11 +102,6 @@ def read_standings(name: str, boards: Path = BOARDS) -> Standings:
     board = read_board(name, boards)
     records = records_in(board_path(name).parent / "records", board) if is_path(name) else load_records(board, boards)
     return standings_of(board, place_runs(board, records))
-
-
-def is_path(name: str) -> bool:
-    """Whether a board is given by the path of its file or folder, as `kdbench run --board` tells them apart."""
-    return name.endswith(".toml") or os.sep in name
 
 
 def read_board(name: str, boards: Path = BOARDS) -> Board:

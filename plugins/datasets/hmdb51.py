@@ -65,7 +65,7 @@ class HMDB51(VideoDataset):
         Download("http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/hmdb51_org.rar", "hmdb51_org.rar"),
     )
     how_to_get = (
-        "download http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/hmdb51_org.rar (2 GB; the owners' terms "
+        "download http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10/hmdb51_org.rar (the owners' terms "
         "apply), keep it anywhere, unpacked or not, and run: kdbench data prepare hmdb51 --videos PATH"
     )
 

@@ -62,7 +62,7 @@ class UCF101(VideoDataset):
     source = "Soomro, Zamir and Shah, 2012, arXiv:1212.0402; https://www.crcv.ucf.edu/data/UCF101.php"
     downloads = (Download("https://www.crcv.ucf.edu/data/UCF101/UCF101.rar", "UCF101.rar"),)
     how_to_get = (
-        "download https://www.crcv.ucf.edu/data/UCF101/UCF101.rar (6.5 GB; needs no registration, the owners' terms "
+        "download https://www.crcv.ucf.edu/data/UCF101/UCF101.rar (the owners' terms "
         "apply), keep it anywhere, unpacked or not, and run: kdbench data prepare ucf101 --videos PATH"
     )
 
