@@ -23,6 +23,12 @@ import msgspec
 
 from kdbench.errors import BoardError
 
+REVISION = 2
+"""Raised with every change of the code after which a run of equal pins comes to other numbers.
+
+2: fp32 heads under autocast; hue once for each batch; sums over views in one order.
+"""
+
 DEFAULT_BOARD = "camarena2024"
 BOARDS = Path(str(files("kdbench_boards")))
 
@@ -38,6 +44,12 @@ class About(Section, frozen=True, kw_only=True):
     version: str
     title: str
     summary: str
+
+
+class Protocol(Section, frozen=True, kw_only=True):
+    """The revision of what the code does with the pins; this code measures by `REVISION` alone."""
+
+    revision: int
 
 
 class Data(Section, frozen=True, kw_only=True):
@@ -186,6 +198,7 @@ class Board(Section, frozen=True, kw_only=True, dict=True):
     """A whole `board.toml`."""
 
     board: About
+    protocol: Protocol
     data: Data
     subset: Subset
     frames: Frames
@@ -336,6 +349,11 @@ def _say_where(message: str) -> str:
 def _problems(board: Board) -> Iterator[str]:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", board.name):
         yield f"board.name is '{board.name}'; a name has letters, digits, '.', '_' and '-' alone"
+    if board.protocol.revision != REVISION:
+        yield (
+            f"protocol.revision is {board.protocol.revision}; this kdbench measures by revision {REVISION}: "
+            "write that number and run the board again, or install the kdbench that the board was written for"
+        )
     yield from _shape_problems(board)
     yield from _range_problems(board)
     evaluation = board.evaluation

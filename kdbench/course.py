@@ -35,7 +35,6 @@ class Course:
     training: Training
     test: TestLoader
     export: Callable[[], nn.Module]
-    classes: int
     views: int
     marks: tuple[int, ...]
 
@@ -143,9 +142,9 @@ class Clock:
 def _score(course: Course, summary: EpochSummary, result: CourseResult, clock: Clock) -> Epoch:
     begin = time.perf_counter()
     module, precision = course.export(), course.training.precision
-    single = evaluate(module, course.test, precision, course.classes, 1)
+    single = evaluate(module, course.test, precision, 1)
     if summary.epoch in course.marks:
-        result.marks[summary.epoch] = evaluate(module, course.test, precision, course.classes, course.views)
+        result.marks[summary.epoch] = evaluate(module, course.test, precision, course.views)
     checkpoint_s, clock.unbooked_s = clock.unbooked_s, 0.0
     return Epoch(
         epoch=summary.epoch,

@@ -23,20 +23,19 @@ class Evaluation:
     predictions: Predictions
 
 
-def evaluate(network: nn.Module, loader: TestLoader, precision: str, classes: int, views: int) -> Evaluation:
+def evaluate(network: nn.Module, loader: TestLoader, precision: str, views: int) -> Evaluation:
     """Score a network: logits (K) averaged over each video's views, then argmax (pin 25).
 
     Leaves the network in the mode it was in.
     """
     was_training = network.training
     network.eval()
-    sums_BK = torch.zeros(len(loader.videos), classes, device=loader.device)
+    # Views of a video stand next to each other. Sums of rows, unlike scattered ones, have one order on every device.
     with torch.no_grad(), autocast(loader.device, precision):
-        for index_N, clips_NCTHW in loader.clips(views):
-            rows = send(index_N, loader.device)
-            sums_BK.index_add_(0, rows, network(clips_NCTHW).float())
+        logits_NK = torch.cat([network(clips_NCTHW).float() for clips_NCTHW in loader.clips(views)])
     network.train(was_training)
-    best_BK = sums_BK.topk(min(5, classes), dim=1).indices
+    scores_BK = logits_NK.view(len(loader.videos), views, -1).mean(1)
+    best_BK = scores_BK.topk(min(5, scores_BK.shape[1]), dim=1).indices
     labels_B = send(loader.videos.labels, loader.device)
     in_top5 = int((best_BK == labels_B[:, None]).any(1).sum())
     guesses = best_BK[:, 0].tolist()
@@ -57,15 +56,16 @@ def evaluate_pretext(network: Network, loader: TestLoader, precision: str) -> Pr
     """
     was_training = network.training
     network.eval()
-    guesses: list[int] = []
+    found: list[torch.Tensor] = []
     labels: list[int] = []
     with torch.no_grad(), autocast(loader.device, precision):
-        for _, clips_BVCTHW, label_B in loader.tuples():
+        for clips_BVCTHW, label_B in loader.tuples():
             logits_BK = network.outputs(clips_BVCTHW).pretext_BK
             assert logits_BK is not None
-            guesses += logits_BK.argmax(1).tolist()
+            found.append(logits_BK.argmax(1))
             labels += label_B.tolist()
     network.train(was_training)
+    guesses = torch.cat(found).tolist()
     # There are five transforms, so the right one is always among the five best.
     predictions = Predictions(packed=pack_ids(guesses), labels=pack_ids(labels), in_top5=len(labels))
     return PretextResult(top1=scores_of(predictions).top1, majority=majority_of(predictions), predictions=predictions)

@@ -19,7 +19,7 @@ PRETEXT_CLASSES = 5
 
 
 class Network(nn.Module):
-    """Backbone (N, 3, T, S, S) -> features (N, D), with three heads.
+    """Backbone (N, 3, T, S, S) -> features (N, D), with three heads that are fp32 under any autocast.
 
     `action`: linear to K classes. `pretext`: linear from the three clips' features, concatenated, to the five
     transforms. `projection`: D-D, ReLU, D-E, L2-normalised, for the contrastive term. Heads as in
@@ -52,8 +52,10 @@ class Network(nn.Module):
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Action logits (N, K) of single clips: what evaluation and fine-tuning use."""
-        logits: Tensor = self.action(self.backbone(clips_NCTHW))
-        return logits
+        pooled_ND = self.backbone(clips_NCTHW).float()
+        with _full_precision(pooled_ND):
+            logits_NK: Tensor = self.action(pooled_ND)
+        return logits_NK
 
     def outputs(self, clips_BVCTHW: Tensor, taps: Sequence[str] = (), *, detach_action: bool = False) -> Outputs:
         """Everything a loss may look at. All clips pass the backbone at once (and share batch statistics).
@@ -62,18 +64,19 @@ class Network(nn.Module):
         """
         videos, clips = clips_BVCTHW.shape[:2]
         with self._tapped(taps) as caught:
-            pooled_ND = self.backbone(clips_BVCTHW.flatten(0, 1))
+            pooled_ND = self.backbone(clips_BVCTHW.flatten(0, 1)).float()
         pooled_BVD = pooled_ND.view(videos, clips, -1)
         pooled_BD = pooled_BVD[:, 0]
         whole = clips * self.spec.features == self.pretext.in_features
-        return Outputs(
-            logits_BK=self.action(pooled_BD.detach() if detach_action else pooled_BD).float(),
-            pooled_BD=pooled_BD.float(),
-            pooled_BVD=pooled_BVD.float(),
-            taps={name: maps.view(videos, clips, *maps.shape[1:])[:, 0].float() for name, maps in caught.items()},
-            pretext_BK=self.pretext(pooled_BVD.flatten(1)).float() if whole else None,
-            embedding_BVE=F.normalize(self.projection(pooled_BVD).float(), dim=2) if whole else None,
-        )
+        with _full_precision(pooled_ND):
+            return Outputs(
+                logits_BK=self.action(pooled_BD.detach() if detach_action else pooled_BD),
+                pooled_BD=pooled_BD,
+                pooled_BVD=pooled_BVD,
+                taps={name: maps.view(videos, clips, *maps.shape[1:])[:, 0].float() for name, maps in caught.items()},
+                pretext_BK=self.pretext(pooled_BVD.flatten(1)) if whole else None,
+                embedding_BVE=F.normalize(self.projection(pooled_BVD), dim=2) if whole else None,
+            )
 
     @contextmanager
     def _tapped(self, taps: Sequence[str]) -> Iterator[dict[str, Tensor]]:
@@ -91,6 +94,11 @@ class Network(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
+
+
+def _full_precision(like: Tensor) -> torch.autocast:
+    """The heads are fp32 whatever the backbone's arithmetic is (pin 6): their logits are compared and softened."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def build_network(board: Board, backbone: Registered, classes: int, seed: int, options: dict[str, object]) -> Network:

@@ -212,7 +212,6 @@ class Session:
             training=self.training,
             test=test,
             export=lambda: self.parts.method.export(self.network),
-            classes=len(material.classes),
             views=board.evaluation.views,
             marks=board.stage_epochs,
         )

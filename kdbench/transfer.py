@@ -67,7 +67,6 @@ def fine_tune(
         training=training,
         test=TestLoader(board, material.store, material.test, where),
         export=lambda: student,
-        classes=len(material.classes),
         views=board.evaluation.views,
         marks=(board.optim.epochs,),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from kdbench.board import Board, digest_of_pins, load_board
+from kdbench.board import REVISION, Board, digest_of_pins, load_board
 from kdbench.records import Predictions, Record, derive, pack_ids, scores_of, to_json
 
 VIDEOS, EPOCHS, BASELINE, TAUGHT = 20, 8, "alone", "soft"
@@ -22,6 +22,8 @@ name = "{name}"
 version = "1.0"
 title = "Small board"
 summary = "A board of {epochs} epochs for tests."
+[protocol]
+revision = {revision}
 [data]
 dataset = "moves"
 [subset]
@@ -74,7 +76,7 @@ def write_board(boards: Path, name: str = "small", epochs: int = EPOCHS) -> Boar
     folder = boards / name
     (folder / "records").mkdir(parents=True)
     path = folder / "board.toml"
-    path.write_text(BOARD.format(name=name, epochs=epochs), encoding="utf-8")
+    path.write_text(BOARD.format(name=name, epochs=epochs, revision=REVISION), encoding="utf-8")
     return load_board(str(path))
 
 

@@ -40,7 +40,7 @@ def test_logits_are_averaged_over_the_views_before_the_decision() -> None:
     for label in test.videos.labels.tolist():
         wrong = (label + 1) % 8
         rows += [one_hot(label, 5.0), one_hot(wrong, 2.0), one_hot(wrong, 2.0)]  # two of three views say "wrong"
-    assert evaluate(Oracle(rows), test, "fp32", 8, 3).top1 == 1.0
+    assert evaluate(Oracle(rows), test, "fp32", 3).top1 == 1.0
 
 
 def test_top5_counts_a_label_among_the_five_best() -> None:
@@ -51,7 +51,7 @@ def test_top5_counts_a_label_among_the_five_best() -> None:
         order = [other for other in range(8) if other != label]
         order.insert(place, label)
         rows.append([float(8 - order.index(which)) for which in range(8)])
-    found = evaluate(Oracle(rows), test, "fp32", 8, 1)
+    found = evaluate(Oracle(rows), test, "fp32", 1)
     assert (found.top1, found.top5) == (0.0, 0.5)
 
 
@@ -59,7 +59,7 @@ def test_accuracy_can_be_computed_again_from_the_predictions() -> None:
     test = loader()
     labels = test.videos.labels.tolist()
     rows = [one_hot(label if video < 3 else (label + 1) % 8) for video, label in enumerate(labels)]
-    found = evaluate(Oracle(rows), test, "fp32", 8, 1)
+    found = evaluate(Oracle(rows), test, "fp32", 1)
     assert found.top1 == 3 / len(labels) == scores_of(found.predictions).top1
     assert unpack_ids(found.predictions.labels) == labels
 
@@ -67,6 +67,6 @@ def test_accuracy_can_be_computed_again_from_the_predictions() -> None:
 def test_the_network_is_scored_in_evaluation_mode_and_left_in_training_mode() -> None:
     test = loader()
     oracle = Oracle([one_hot(0)] * len(test.videos)).train()
-    evaluate(oracle, test, "fp32", 8, 1)
+    evaluate(oracle, test, "fp32", 1)
     assert oracle.modes == {False}
     assert oracle.training

@@ -78,6 +78,16 @@ def test_outputs_are_fp32_under_bf16_autocast() -> None:
     assert all(value is not None and value.dtype == torch.float32 for value in found)
 
 
+def test_heads_are_computed_in_fp32_under_bf16_autocast() -> None:
+    net = network().eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net.outputs(tuples())
+        alone = net(tuples()[:, 0])
+    assert torch.equal(out.logits_BK, net.action(out.pooled_BD))
+    assert torch.equal(out.pretext_BK, net.pretext(out.pooled_BVD.flatten(1)))
+    assert torch.allclose(alone, out.logits_BK, atol=1e-6)
+
+
 def test_a_detached_action_head_teaches_the_backbone_nothing() -> None:
     net = network()
     net.outputs(tuples(), detach_action=True).logits_BK.sum().backward()

@@ -144,28 +144,43 @@ def grey_of(clips: Tensor) -> Tensor:
 def jitter(clips: Tensor, parameters: ClipParameters) -> Tensor:
     """Brightness, contrast, saturation and hue in each clip's own order, then grey; changes `clips` in place.
 
-    Three of the four are one formula, x*f + base*(1 - f), with base 0, the frame's mean luminance or the
-    pixel's luminance; so they run on the whole batch at once, and only hue runs on the clips that want it.
+    All but hue are one formula, x*f + base*(1 - f), with base 0, the frame's mean luminance or the pixel's
+    luminance, and so is grey; they run on the whole batch at once. Hue, the costly one, runs once: what a clip
+    has before its hue is done first, what it has after it last, so the number of operations is the same for
+    any batch.
     """
-    positions = parameters.order_NP.shape[1]
-    for at in range(positions):
-        kind_N, factor_N = parameters.order_NP[:, at], parameters.factors_NP[:, at]
-        blend_N = np.where(kind_N == HUE, 1.0, factor_N)
-        if (blend_N != 1.0).any():
-            clips = _blend(clips, kind_N, blend_N)
-        turned = np.flatnonzero((kind_N == HUE) & (factor_N != 0.0))
-        if len(turned):
-            clips = _on_some(clips, turned, lambda some, shift=factor_N[turned]: shift_hue(some, shift))
-    grey = np.flatnonzero(parameters.grey_N)
-    return _on_some(clips, grey, lambda some: grey_of(some).expand_as(some)) if len(grey) else clips
+    hue_NP = parameters.order_NP == HUE
+    shift_N = parameters.factors_NP[hue_NP]
+    kind_NA, factor_NA = (
+        values[~hue_NP].reshape(len(clips), -1) for values in (parameters.order_NP, parameters.factors_NP)
+    )
+    # A clip whose hue stays has all its adjustments at once.
+    place_N = np.where(shift_N == 0.0, len(parameters.order_NP.T), hue_NP.argmax(axis=1))
+    early_NA = np.arange(kind_NA.shape[1]) < place_N[:, None]
+    clips = _blend(clips, kind_NA.T, np.where(early_NA, factor_NA, 1.0).T)
+    turned = np.flatnonzero(shift_N)
+    if len(turned):
+        clips = _on_some(clips, turned, lambda some: shift_hue(some, shift_N[turned]))
+    late_NA = np.where(early_NA, 1.0, factor_NA)
+    last = np.full((1, len(clips)), SATURATION)
+    return _blend(clips, np.concatenate([kind_NA.T, last]), np.concatenate([late_NA.T, 1.0 - parameters.grey_N[None]]))
 
 
-def _blend(clips: Tensor, kind_N: Ints, factor_N: NDArray[np.float64]) -> Tensor:
-    columns = np.stack([factor_N, (1 - factor_N) * (kind_N == SATURATION), (1 - factor_N) * (kind_N == CONTRAST)])
-    factor, to_grey, to_mean = send(columns, clips.device, torch.float32)[:, :, None, None, None, None]
-    grey = grey_of(clips)
-    base = grey * to_grey + grey.mean(dim=(3, 4), keepdim=True) * to_mean
-    return clips.mul_(factor).add_(base).clamp_(0, 1)
+def _blend(clips: Tensor, kind_AN: Ints, factor_AN: NDArray[np.float64]) -> Tensor:
+    """One adjustment of every clip after the other, in place; a factor of 1 changes nothing."""
+    wanted = (factor_AN != 1.0).any(axis=1)
+    if not wanted.any():
+        return clips
+    kind_AN, factor_AN = kind_AN[wanted], factor_AN[wanted]
+    columns = np.stack(
+        [factor_AN, (1 - factor_AN) * (kind_AN == SATURATION), (1 - factor_AN) * (kind_AN == CONTRAST)], axis=1
+    )
+    factors_A3N1 = send(columns, clips.device, torch.float32).view(*columns.shape, 1, 1, 1, 1)
+    for factor, to_grey, to_mean in factors_A3N1:
+        grey = grey_of(clips)
+        base = torch.addcmul(grey.mean(dim=(3, 4), keepdim=True) * to_mean, grey, to_grey)
+        clips.mul_(factor).add_(base).clamp_(0, 1)
+    return clips
 
 
 def _on_some(clips: Tensor, which: Ints, change: Any) -> Tensor:
@@ -179,19 +194,16 @@ def shift_hue(clips: Tensor, shift_N: NDArray[np.float64]) -> Tensor:
     red, green, blue = clips.unbind(1)
     value, low = clips.amax(1), clips.amin(1)
     chroma = value - low
-    flat = chroma == 0
-    safe = torch.where(flat, 1.0, chroma)
+    safe = torch.where(chroma == 0, 1.0, chroma)  # a grey pixel has equal channels, so its hue comes out as 0
     sixth = torch.where(
         value == red,
         (green - blue) / safe,
         torch.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4),
     )
-    sixth = torch.where(flat, 0.0, sixth) + send(shift_N * 6, clips.device, torch.float32)[:, None, None, None]
-    turned = torch.empty_like(clips)
-    for channel, offset in enumerate((5, 3, 1)):
-        place = (sixth + offset).remainder(6)
-        turned[:, channel] = value - chroma * torch.minimum(place, 4 - place).clamp(0, 1)
-    return turned
+    offset_NC = send(shift_N[:, None] * 6 + np.array([5, 3, 1]), clips.device, torch.float32)
+    place = (sixth.unsqueeze(1) + offset_NC.view(-1, 3, 1, 1, 1)).remainder_(6)
+    share = torch.minimum(place, 4 - place).clamp_(0, 1)
+    return torch.addcmul(value.unsqueeze(1), share, chroma.unsqueeze(1), value=-1)
 
 
 def blur(clips: Tensor, sigma_N: NDArray[np.float64], kernel: int) -> Tensor:

@@ -184,21 +184,21 @@ class TestLoader:
         self.batch = 4 * board.optim.batch
         self.ring = Ring(store, self.batch, board.clip.length, device)
 
-    def clips(self, views: int) -> Iterator[tuple[Ints, Tensor]]:
-        """Yield (position of each clip's video (N,), clips (N, 3, T, S, S))."""
+    def clips(self, views: int) -> Iterator[Tensor]:
+        """Yield clips (N, 3, T, S, S): all views of the first video, then those of the second, and so on."""
         kernel = self.board.augment.blur_kernel
         for windows, raw_NTF in self.ring.read(self.videos, self._windows(views)):
             clips = augment.to_clips(self.board.frames, raw_NTF, windows.parameters, kernel, None)
-            yield windows.index_B, clips.contiguous(memory_format=torch.channels_last_3d)
+            yield clips.contiguous(memory_format=torch.channels_last_3d)
 
-    def tuples(self) -> Iterator[tuple[Ints, Tensor, Ints]]:
-        """Yield (position of each video (B,), its one tuple (B, V, 3, T, S, S), the transform's label (B,))."""
+    def tuples(self) -> Iterator[tuple[Tensor, Ints]]:
+        """Yield (the one tuple of each video (B, V, 3, T, S, S), its transform's label (B,)), in order."""
         kernel = self.board.augment.blur_kernel
         for windows, raw_NTF in self.ring.read(self.videos, self._tuple_windows()):
             assert windows.pretext_B is not None
             clips = augment.to_clips(self.board.frames, raw_NTF, windows.parameters, kernel, windows.spatial_N)
             clips = clips.contiguous(memory_format=torch.channels_last_3d)
-            yield windows.index_B, clips.view(len(windows.index_B), -1, *clips.shape[1:]), windows.pretext_B
+            yield clips.view(len(windows.index_B), -1, *clips.shape[1:]), windows.pretext_B
 
     def _tuple_windows(self) -> Iterator[Windows]:
         clips, videos = self.board.clip.per_tuple, self.videos

@@ -29,10 +29,10 @@ Floats = NDArray[np.float64]
 
 WIDTH, HEIGHT = 64, 48  # pixels
 RATE = 25  # frames per second
-SHORTEST, LONGEST = 40, 60  # frames
+SHORTEST, LONGEST = 64, 88  # frames
 TEST_GROUPS, ALL_GROUPS = 7, 25  # as in UCF101: g01-g07 are tested on, g08-g25 are trained on
 MOST_CLIPS = 99  # of a group, because a clip's number has two digits
-DRAWING = 1  # raised whenever the same name would be drawn differently
+DRAWING = 2  # raised whenever the same name would be drawn differently
 TURN = 2 * np.pi
 
 
@@ -332,7 +332,7 @@ class MotionShapes(VideoDataset):
     def videos(self) -> tuple[Video, ...]:
         """All videos in the order of their ids; the group counts for all classes, which share its background."""
         return tuple(
-            Video(_id(name, group, clip), label, f"g{group:02d}", (f"{_id(name, group, clip)}.avi",))
+            Video(_id(name, group, clip), label, f"g{group:02d}", (_file(_id(name, group, clip)),))
             for label, name in enumerate(self.classes)
             for group, clip in sorted([*self._places(test=True), *self._places(test=False)])
         )
@@ -353,14 +353,13 @@ class MotionShapes(VideoDataset):
             (name, group, clip, path)
             for name in self.classes
             for group, clip in [*self._places(test=True), *self._places(test=False)]
-            if not (path := self.root / f"{_id(name, group, clip)}.avi").is_file()
+            if not (path := self.root / _file(_id(name, group, clip))).is_file()
         ]
         if not missing:
             return
         say(f"motion_shapes: drawing {len(missing)} videos in {self.root}")
-        for name in self.classes:
-            (self.root / name).mkdir(parents=True, exist_ok=True)
         for name, group, clip, path in missing:
+            path.parent.mkdir(parents=True, exist_ok=True)
             _encode(draw(self.options.world, name, group, clip), path)
 
     def _ids(self, *, test: bool) -> tuple[str, ...]:
@@ -376,6 +375,11 @@ class MotionShapes(VideoDataset):
 
 def _id(name: str, group: int, clip: int) -> str:
     return f"{name}/v_{name}_g{group:02d}_c{clip:02d}"
+
+
+def _file(video_id: str) -> str:
+    """Where a video lies under the root: videos of an older drawing are not taken for those of this one."""
+    return f"drawing{DRAWING}/{video_id}.avi"
 
 
 @hookimpl

@@ -10,7 +10,7 @@ import torch
 
 from kdbench.api import Batch
 from kdbench.board import Board
-from kdbench.data.loader import TestLoader, TrainingLoader
+from kdbench.data.loader import TestLoader, TrainingLoader, VideoList
 from kdbench.data.store import FrameStore
 from tests.tiny import material, tiny_board
 
@@ -80,16 +80,18 @@ def test_the_last_incomplete_batch_is_dropped_and_a_small_subset_is_one_batch(
 
 def test_test_clips_come_in_the_order_of_the_list_with_all_views_of_a_video_together() -> None:
     board, found = tiny_board(optim={"batch": 1}), material()
-    clips = list(TestLoader(board, found.store, found.test, CPU).clips(3))
-    index = np.concatenate([index for index, _ in clips])
-    assert index.tolist() == [video for video in range(len(found.test)) for _ in range(3)]
-    assert {tuple(batch.shape[1:]) for _, batch in clips} == {(3, 8, 16, 16)}
+    together = torch.cat(list(TestLoader(board, found.store, found.test, CPU).clips(3)))
+    assert together.shape == (3 * len(found.test), 3, 8, 16, 16)
+    for place, (name, label) in enumerate(zip(found.test.ids, found.test.labels, strict=True)):
+        alone = VideoList.of(found.store, [name], {name: int(label)})
+        views = torch.cat(list(TestLoader(board, found.store, alone, CPU).clips(3)))
+        assert torch.equal(views, together[3 * place : 3 * place + 3])
 
 
 def test_test_clips_are_the_same_every_time() -> None:
     board, found = tiny_board(), material()
     test = TestLoader(board, found.store, found.test, CPU)
-    first, second = ([batch for _, batch in test.clips(1)] for _ in range(2))
+    first, second = (list(test.clips(1)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 

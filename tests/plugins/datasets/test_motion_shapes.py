@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdbench.api import DataError, PluginError
-from kdbench_plugins.datasets.motion_shapes import WORLDS, MotionShapes, draw, kdbench_datasets
+from kdbench_plugins.datasets.motion_shapes import DRAWING, WORLDS, MotionShapes, draw, kdbench_datasets
 
 CLASSES = 8
 Material = list[tuple[NDArray[np.uint8], int]]
@@ -109,19 +109,19 @@ def test_ten_successive_frames_tell_the_class(material: tuple[Material, Material
     assert fitted_accuracy(nn.Linear(train[0].shape[1], CLASSES), train, test, epochs=60) > 5 / CLASSES
 
 
-def test_each_video_has_forty_to_sixty_frames_at_twenty_five_a_second(tmp_path: Path) -> None:
+def test_each_video_has_64_to_88_frames_at_twenty_five_a_second(tmp_path: Path) -> None:
     dataset = small(tmp_path)
     provide(dataset)
     for video in dataset.videos:
         with av.open(str(tmp_path / video.paths[0])) as container:
             stream = container.streams.video[0]
-            assert 40 <= sum(1 for _ in container.decode(stream)) <= 60
+            assert 64 <= sum(1 for _ in container.decode(stream)) <= 88
             assert (stream.average_rate, stream.width, stream.height) == (25, 64, 48)
 
 
 def test_a_file_holds_what_was_drawn(tmp_path: Path) -> None:
     provide(small(tmp_path))
-    with av.open(str(tmp_path / "Orbit/v_Orbit_g08_c01.avi")) as container:
+    with av.open(str(next(tmp_path.rglob("v_Orbit_g08_c01.avi")))) as container:
         assert container.streams.video[0].codec_context.name == "mpeg4"
         read = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(int)
     # Colour is stored at half the resolution, so edges of coloured shapes differ by a few of 255 steps.
@@ -137,8 +137,14 @@ def test_a_name_is_always_drawn_the_same(world: int, name: str) -> None:
 def test_the_drawing_is_pinned() -> None:
     frames = draw(1, "SlideX", 8, 1)
     digest = hashlib.sha256(frames.tobytes()).hexdigest()
-    assert frames.shape == (47, 48, 64, 3)
-    assert digest == "e45c39b3cfac15ebd6abf54547152d228751f0c12372c2a7f9ad6d4b1eea9e5f"
+    assert frames.shape == (77, 48, 64, 3)
+    assert digest == "d550184f61e33bf4f3203b398ad7832f6d81cf2d7fba66de9b298b36ffcecbd7"
+
+
+def test_videos_of_an_older_drawing_are_not_taken_for_those_of_this_one(tmp_path: Path) -> None:
+    dataset = small(tmp_path)
+    assert all(f"drawing{DRAWING}" in video.paths[0] for video in dataset.videos)
+    assert str(DRAWING) in dataset.identity()
 
 
 def test_the_background_stands_still() -> None:
