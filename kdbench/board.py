@@ -61,19 +61,25 @@ class Data(Section, frozen=True, kw_only=True):
 
 
 class Subset(Section, frozen=True, kw_only=True):
-    """How the training videos of a fraction are chosen: per class floor(f*n + 0.5), at least one, nested."""
+    """How the training videos of a fraction are chosen: per class floor(f*n + 0.5), at least one, nested.
 
-    seed: int = 0
+    The seed of the choice is a coordinate of the cell, not a pin: a board may compare several.
+    """
+
     rule: Literal["per-class-half-up"] = "per-class-half-up"
 
 
 class Frames(Section, frozen=True, kw_only=True):
-    """Geometry and colour of a frame: stored height x width in pixels, square crop, RGB mean and deviation."""
+    """Geometry and colour of a frame: stored height x width in pixels, square crop, RGB mean and deviation.
+
+    `codec` is how the frame store keeps it: its planes as they are, or as JPEG of quality 95.
+    """
 
     height: int
     width: int
     crop: int
     filter: Literal["bilinear", "area", "bicubic"] = "bilinear"
+    codec: Literal["yuv420p", "jpeg95"] = "yuv420p"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     modality: Literal["res", "rgb"] = "res"
@@ -192,6 +198,7 @@ class Matrix(Section, frozen=True, kw_only=True):
     teachers: tuple[str, ...]
     fractions: tuple[float, ...]
     seeds: tuple[int, ...]
+    subset_seeds: tuple[int, ...] = (0,)
 
 
 class Board(Section, frozen=True, kw_only=True, dict=True):

@@ -69,7 +69,7 @@ class Forecast:
         board = transfer_board(self.board) if fraction is None else self.board
         dataset = open_dataset(board, self.access)
         split = dataset.split(board.data.split)
-        return Size(len(subset(dataset.videos, split.train, fraction or 1.0, board.subset.seed)), len(split.test))
+        return Size(len(subset(dataset.videos, split.train, fraction or 1.0)), len(split.test))
 
     def _measure(self, backbone: str) -> Speed:
         """Time a few steps on noise. On a CPU one video stands for a batch: its time grows with the number."""

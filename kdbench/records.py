@@ -31,7 +31,6 @@ Status = Literal["complete", "partial", "failed"]
 NEEDED_PINS = (
     "data.dataset",
     "data.split",
-    "subset.seed",
     "evaluation.smoothing",
     "evaluation.milestones",
     "evaluation.stages",
@@ -563,11 +562,13 @@ def _reference_problems(record: Record) -> Iterator[str]:
         yield f"$.cost.wall_s: found {cost.wall_s!r}, its parts add up to {math.fsum(parts):.3f}"
     if not 0 < record.cell.fraction <= 1:
         yield f"$.cell.fraction: found {record.cell.fraction!r}, expected more than 0 and at most 1"
+    if record.cell.fraction == 1 and record.cell.subset_seed:
+        yield f"$.cell.subset_seed: found {record.cell.subset_seed!r}, all videos are one subset: expected 0"
 
 
 def _pinned_problems(record: Record) -> Iterator[str]:
     pins, cell = record.pins, record.cell
-    for name, key in (("dataset", "data.dataset"), ("split", "data.split"), ("subset_seed", "subset.seed")):
+    for name, key in (("dataset", "data.dataset"), ("split", "data.split")):
         if getattr(cell, name) != pins[key]:
             yield f"$.cell.{name}: found {getattr(cell, name)!r}, $.pins['{key}'] is {pins[key]!r}"
     for at, (mark, share) in enumerate(zip(record.stages, pins["evaluation.stages"], strict=True)):

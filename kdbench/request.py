@@ -29,6 +29,7 @@ class RunRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     fraction: float = 1.0
     seed: int = 0
+    subset_seed: int = 0
 
     @property
     def method_name(self) -> str:
@@ -44,7 +45,16 @@ class RunRequest:
         words += ["--teacher", teacher or self.teacher] if self.teacher else []
         words += ["--method", self.method_name]
         words += [word for name, value in sorted(self.options.items()) for word in ("-o", f"{name}={value}")]
-        return shlex.join([*words, "--fraction", f"{self.fraction!r}".removesuffix(".0"), "--seed", str(self.seed)])
+        words += ["--fraction", f"{self.fraction!r}".removesuffix(".0"), "--seed", str(self.seed)]
+        words += ["--subset-seed", str(self.subset_seed)] if self.subset_seed else []
+        return shlex.join(words)
+
+
+def lesson(student: RunRequest, backbone: str, fraction: float) -> RunRequest:
+    """The board's own run of a backbone that a student's teacher comes from; all videos are one subset."""
+    subset_seed = 0 if fraction == 1.0 else student.subset_seed
+    seed = student.board.teachers.seed
+    return RunRequest(board=student.board, student=backbone, fraction=fraction, seed=seed, subset_seed=subset_seed)
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,8 @@ def check(request: RunRequest, registry: Registry) -> Parts:
     if request.fraction not in fractions:
         known = ", ".join(f"{fraction:g}" for fraction in fractions)
         raise BoardError(f"fraction {request.fraction:g}: board {request.board.name} has {known}")
+    if request.subset_seed and request.fraction == 1.0:
+        raise BoardError(f"subset seed {request.subset_seed}: all videos are one subset; leave --subset-seed out")
     student = registry.get("backbones", request.student)
     plugin = registry.get("methods", request.method_name)
     options = plugin.options(request.options)
@@ -106,6 +118,7 @@ def run_config(request: RunRequest, parts: Parts, setting: Setting) -> dict[str,
         "options": parts.options,
         "fraction": request.fraction,
         "seed": request.seed,
+        "subset_seed": request.subset_seed,
         "kdbench": __version__,
         "files": {"student": parts.student.origin.sha256, "method": parts.method_plugin.origin.sha256},
         **asdict(setting),
@@ -119,6 +132,7 @@ def run_id(config: dict[str, Any]) -> str:
 
 
 def readable_name(student: str, teacher: str | None, facts: dict[str, Any]) -> str:
-    """The part of a run's name that people read: student, teacher, method, fraction, seed."""
+    """The part of a run's name that people read: student, teacher, method, fraction, seed, subset seed if not 0."""
     names = [student, teacher or "alone", facts["method"], f"{facts['fraction']:g}", f"s{facts['seed']}"]
+    names += [f"subset{facts['subset_seed']}"] if facts["subset_seed"] else []
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in name) for name in names)

@@ -36,7 +36,7 @@ from kdbench.records import (
     derive,
 )
 from kdbench.registry import Registry
-from kdbench.request import Parts, RunRequest, Setting, check, run_config, run_id
+from kdbench.request import Parts, RunRequest, Setting, check, lesson, run_config, run_id
 from kdbench.rundir import RunDir
 from kdbench.teaching import (
     Context,
@@ -85,7 +85,7 @@ def execute(request: RunRequest, bench: Bench) -> Record:
     Raises a KdbenchError when it cannot be done; what was done so far is kept.
     """
     parts = check(request, bench.registry)
-    material = open_material(request.board, request.fraction, bench.access)
+    material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
     transfer = Transfer.of(request.board, bench.access)
     taught = _obtain_teacher(request, bench, material, transfer)
     config = run_config(request, parts, _setting(request, bench, Inputs(material, transfer, taught)))
@@ -134,8 +134,7 @@ def _obtain_teacher(request: RunRequest, bench: Bench, material: Material, trans
 def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, float]) -> TeacherNetwork:
     """The board's baseline run of a backbone at a fraction, done first if it is missing."""
     backbone, fraction = which
-    board = request.board
-    own = RunRequest(board=board, student=backbone, fraction=fraction, seed=board.teachers.seed)
+    board, own = request.board, lesson(request, backbone, fraction)
     parts = check(own, bench.registry)
     bench.watcher.say(
         f"teacher {backbone}: needs the board's own {own.method_name} run first "
@@ -154,7 +153,7 @@ def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, 
 def open_training(request: RunRequest, bench: Bench) -> Training:
     """The training of a run as `execute` would begin it, its teacher included. Raises as `execute` does."""
     parts = check(request, bench.registry)
-    material = open_material(request.board, request.fraction, bench.access)
+    material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
     inputs = Inputs(material, None, _obtain_teacher(request, bench, material, None))
     return Session(request, bench, parts, inputs, RunDir(bench.runs)).training
 
@@ -307,7 +306,7 @@ class Session:
             dataset=material.dataset,
             split=material.split,
             fraction=self.request.fraction,
-            subset_seed=board.subset.seed,
+            subset_seed=self.request.subset_seed,
             training_list_sha256=material.training_list_sha256,
             num_training_videos=len(material.train),
             test_list_sha256=material.test_list_sha256,

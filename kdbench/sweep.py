@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from kdbench.board import Board
 from kdbench.records import Record, differing_pins, read_record
 from kdbench.registry import Registry
-from kdbench.request import Parts, RunRequest, check, readable_name
+from kdbench.request import Parts, RunRequest, check, lesson, readable_name
 
 State = Literal["done", "stale", "to do"]
 
@@ -25,6 +25,7 @@ class Choice:
     methods: tuple[str, ...] = ()
     fractions: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
+    subset_seeds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class PlannedRun:
             "method": request.method_name,
             "fraction": request.fraction,
             "seed": request.seed,
+            "subset_seed": request.subset_seed,
             "state": self.state,
             "why": self.why,
             "command": request.command(),
@@ -80,20 +82,17 @@ class Found:
 def make_plan(board: Board, choice: Choice, found: Found) -> Plan:
     """Compare a board's matrix with the records there are. Raises BoardError or PluginError for a bad choice."""
     cells = [_planned(request, found) for request in requests(board, found.registry, choice)]
-    needed = {lesson for run in cells if run.state != "done" for lesson in _lessons(board, run.request)}
-    wanted = {lesson for run in cells for lesson in _lessons(board, run.request)}
-    teachers = []
-    for backbone, fraction in sorted(wanted):
-        request = RunRequest(board=board, student=backbone, fraction=fraction, seed=board.teachers.seed)
-        teachers.append(_planned(request, found, weights=(backbone, fraction) in needed))
+    needed = {request.command() for run in cells if run.state != "done" for request in _lessons(run.request)}
+    wanted = {request.command(): request for run in cells for request in _lessons(run.request)}
+    teachers = [_planned(wanted[key], found, weights=key in needed) for key in sorted(wanted)]
     return Plan(tuple(teachers), tuple(cells))
 
 
-def _lessons(board: Board, request: RunRequest) -> list[tuple[str, float]]:
-    """Backbone and fraction of the board's own run that has to stand before this one."""
+def _lessons(request: RunRequest) -> list[RunRequest]:
+    """The board's own runs that have to stand before this one."""
     if not request.teacher or ":" in request.teacher:
         return []
-    return [(request.teacher, 1.0 if board.teachers.fraction == "full" else request.fraction)]
+    return [lesson(request, request.teacher, 1.0 if request.board.teachers.fraction == "full" else request.fraction)]
 
 
 def requests(board: Board, registry: Registry, choice: Choice) -> Iterator[RunRequest]:
@@ -108,7 +107,13 @@ def requests(board: Board, registry: Registry, choice: Choice) -> Iterator[RunRe
                         request = RunRequest(
                             board=board, student=student, teacher=teacher, method=method, fraction=fraction, seed=seed
                         )
-                        yield request
+                        for subset_seed in _subset_seeds(board, choice, fraction):
+                            yield replace(request, subset_seed=subset_seed)
+
+
+def _subset_seeds(board: Board, choice: Choice, fraction: float) -> tuple[int, ...]:
+    """All videos are one subset, whatever its seed."""
+    return (0,) if fraction == 1.0 else choice.subset_seeds or board.matrix.subset_seeds
 
 
 def _teachers(board: Board, registry: Registry, choice: Choice, student: str, method: str) -> Iterable[str | None]:
@@ -142,13 +147,15 @@ def answers_to(record: Record, request: RunRequest, parts: Parts) -> bool:
         and record.method.name == request.method_name
         and record.method.options == parts.options
         and record.cell.fraction == request.fraction
+        and record.cell.subset_seed == request.subset_seed
         and record.seed == request.seed
     )
 
 
 def _failure(request: RunRequest, runs: Path) -> str:
     """How the run failed the last time, if it did."""
-    facts = {"method": request.method_name, "fraction": request.fraction, "seed": request.seed}
+    facts = {"method": request.method_name, "fraction": request.fraction}
+    facts |= {"seed": request.seed, "subset_seed": request.subset_seed}
     name = readable_name(request.student, request.teacher, facts)
     for path in sorted((runs / request.board.name).glob(f"{name}-*/failure.json")):
         return f"failed before: {json.loads(path.read_text(encoding='utf-8'))['message']}"

@@ -20,7 +20,7 @@ def videos(tmp_path: Path) -> Path:
     """A folder of class folders, filled with drawn videos; groups are g01 to g25."""
     material()  # draws the videos where they are not drawn yet
     root = tmp_path / "videos"
-    for source in sorted(videos_root("motion_shapes").glob("S*/v_S*_g*_c01.avi")):
+    for source in sorted(videos_root("motion_shapes").glob("*/S*/v_S*_g*_c01.avi")):
         if source.parent.name in ("SlideX", "SlideY", "Spin", "Shake"):
             (root / source.parent.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(source, root / source.parent.name)

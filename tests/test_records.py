@@ -124,7 +124,7 @@ def test_sound_record_has_no_faults(tmp_path: Path) -> None:
         ({"cost__wall_s": 1.0}, "$.cost.wall_s: found 1.0, its parts add up to 52.000"),
         ({"cell__dataset": "other"}, "$.cell.dataset: found 'other', $.pins['data.dataset'] is 'moves'; restore"),
         ({"cell__split": 2}, "$.cell.split: found 2, $.pins['data.split'] is 1; restore"),
-        ({"cell__subset_seed": 7}, "$.cell.subset_seed: found 7, $.pins['subset.seed'] is 0; restore"),
+        ({"cell__subset_seed": 7, "cell__fraction": 1.0}, "$.cell.subset_seed: found 7, all videos are one subset"),
         ({"stages__0__epoch": 3}, "$.stages[0].epoch: found 3, the early stage ends with epoch 2; restore"),
         ({"transfer__epochs": 3}, "$.transfer.epochs: found 3, $.pins['transfer.epochs'] is 2; restore"),
         ({"transfer__split": 2}, "$.transfer.split: found 2, $.pins['transfer.split'] is 1; restore"),

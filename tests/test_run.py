@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,20 @@ def test_a_subset_run_says_how_many_videos_it_saw_and_marks_its_teacher_as_privi
     assert record.teacher.privileged is True
 
 
+def test_another_subset_seed_draws_other_videos_and_keeps_the_teacher(tmp_path: Path) -> None:
+    asked = request(student="c3d", teacher="r3d", fraction=0.5)
+    first, other = (execute(replace(asked, subset_seed=seed), bench(tmp_path)) for seed in (0, 1))
+    assert (first.cell.subset_seed, other.cell.subset_seed) == (0, 1)
+    assert first.cell.training_list_sha256 != other.cell.training_list_sha256
+    assert first.teacher == other.teacher
+    assert "-subset1-" in other.run_id
+
+
 @pytest.mark.parametrize(
     ("asked", "error", "said"),
     [
         ({"fraction": 0.3}, BoardError, "fraction 0.3: board tiny has 1, 0.5"),
+        ({"subset_seed": 2}, BoardError, "subset seed 2: all videos are one subset; leave --subset-seed out"),
         ({"student": "c4d"}, PluginError, "c4d"),
         ({"teacher": "r9d", "student": "c3d"}, PluginError, "r9d"),
         ({"method": "kd"}, PluginError, "method kd needs a teacher; add --teacher NAME"),

@@ -43,6 +43,13 @@ def test_every_part_of_the_matrix_can_be_narrowed(tmp_path: Path) -> None:
     )
 
 
+def test_other_draws_of_a_fraction_are_other_cells_and_all_videos_are_one(tmp_path: Path) -> None:
+    found = plan(tmp_path, students=("c3d",), methods=("scratch",), subset_seeds=(0, 1), seeds=(0,))
+    drawn = [(run.request.fraction, run.request.subset_seed) for run in found.cells]
+    assert drawn == [(1.0, 0), (0.5, 0), (0.5, 1)]
+    assert found.cells[-1].request.command().endswith("--fraction 0.5 --seed 0 --subset-seed 1")
+
+
 def test_teachers_come_first_and_no_run_comes_twice(tmp_path: Path) -> None:
     waiting = [run.request.command() for run in plan(tmp_path).waiting()]
     assert len(waiting) == len(set(waiting)) == 18

@@ -170,8 +170,8 @@ def _prepare_command(choice: Choice) -> str:
 @_choosing
 @click.option("--fraction", required=True, type=click.FloatRange(0, 1, min_open=True), help="Share of the videos.")
 @click.option("--split", "number", type=int, help="The official split.  [default: the board's]")
-@click.option("--seed", type=int, help="The seed of the choice.  [default: the board's]")
-def subset(choice: Choice, fraction: float, number: int | None, seed: int | None, as_json: bool) -> None:
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the choice.")
+def subset(choice: Choice, fraction: float, number: int | None, seed: int, as_json: bool) -> None:
     """Print the training videos that a fraction of a data set keeps, one id a line, sorted.
 
     The digest goes to stderr; it is the SHA-256 of what is printed, so `| sha256sum` shows it too.
@@ -183,7 +183,6 @@ def subset(choice: Choice, fraction: float, number: int | None, seed: int | None
     dataset = choice.open()[0][0]
     uses = [use.split for use in (board.data, board.transfer) if use and use.dataset == choice.name]
     number = number if number is not None else (uses or [1])[0]
-    seed = seed if seed is not None else board.subset.seed
     ids = subset_of(dataset.videos, dataset.split(number).train, fraction, seed)
     digest = list_digest(ids)
     if as_json:

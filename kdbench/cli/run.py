@@ -19,6 +19,7 @@ from kdbench.board import DEFAULT_BOARD
 @click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the method.")
 @click.option("--fraction", type=float, default=1.0, show_default=True, help="Share of the training videos.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Training seed.")
+@click.option("--subset-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draw of the fraction.")
 @click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
@@ -43,7 +44,7 @@ def run(board: str, options: Sequence[str], videos: Sequence[str], plugins: Sequ
     read = load_board(board)
     workers = {} if given["workers"] is None else {"workers": given["workers"]}
     folders = videos_by_dataset(videos, read.data.dataset)
-    asked = {name: given[name] for name in ("student", "teacher", "method", "fraction", "seed")}
+    asked = {name: given[name] for name in ("student", "teacher", "method", "fraction", "seed", "subset_seed")}
     with TerminalWatcher() as watcher:
         bench = Bench(
             access=Access(

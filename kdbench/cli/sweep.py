@@ -34,6 +34,7 @@ def _listed(convert: type) -> Any:
 @click.option("--methods", default="", callback=_listed(str), help="Only these methods.")
 @click.option("--fractions", default="", callback=_listed(float), help="Only these fractions (1,0.25).")
 @click.option("--seeds", default="", callback=_listed(int), help="Only these seeds (0,1,2).")
+@click.option("--subset-seeds", default="", callback=_listed(int), help="Only these draws of the fractions (0,1).")
 @click.option("--dry-run", is_flag=True, help="Show what is done, stale and to do, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON (with --dry-run).")
 @click.option("--submit", "submitting", is_flag=True, help="Put each finished record on its leaderboard at once.")

@@ -76,7 +76,7 @@ def open_dataset(board: Board, access: Access) -> VideoDataset:
     return dataset
 
 
-def open_material(board: Board, fraction: float, access: Access) -> Material:
+def open_material(board: Board, fraction: float, access: Access, subset_seed: int = 0) -> Material:
     """Open what a fraction of a board needs, preparing frames where they are missing.
 
     Raises DataError when videos are missing or broken, unless `access.allow_missing`.
@@ -84,7 +84,7 @@ def open_material(board: Board, fraction: float, access: Access) -> Material:
     dataset = open_dataset(board, access)
     split = dataset.split(board.data.split)
     labels = {video.id: video.label for video in dataset.videos}
-    chosen = subset(dataset.videos, split.train, fraction, board.subset.seed)
+    chosen = subset(dataset.videos, split.train, fraction, subset_seed)
     store = _open_store(dataset, board, (*chosen, *split.test), access)
     train = [name for name in chosen if name in store.entries]
     test = [name for name in split.test if name in store.entries]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kdbench.api import Video
 
 
-def subset(videos: Sequence[Video], train_ids: Sequence[str], fraction: float, seed: int) -> tuple[str, ...]:
+def subset(videos: Sequence[Video], train_ids: Sequence[str], fraction: float, seed: int = 0) -> tuple[str, ...]:
     """The training ids a fraction keeps, sorted: of each class's n the first floor(fraction*n + 0.5), at least 1.
 
     Within a class the order is that of SHA-256 over "seed/label/id", so a smaller fraction of the same seed

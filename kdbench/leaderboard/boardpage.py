@@ -165,7 +165,7 @@ def sections(standings: Standings, styles: dict[Entry, int | None]) -> Iterable[
     groups = [(key, list(rows)) for key, rows in groupby(standings.rows, key=group_key)]
     fractions = [key[2] for key, _ in groups]
     for (dataset, split, fraction, seed), rows in groups:
-        # The pins fix the data set and the seed of the subset, so a fraction is normally one group.
+        # The pins fix the data set, and most boards have one subset seed, so a fraction is normally one group.
         twice = fractions.count(fraction) > 1
         anchor = f"fraction-{100 * fraction:g}" + (f"-{split}-{seed}" if twice else "")
         note = f"{dataset}, split {split}, subset seed {seed}" if twice else ""
