@@ -38,12 +38,16 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class About(Section, frozen=True, kw_only=True):
-    """What the board is called and what it is for. Titles are no pins."""
+    """What the board is called and what it is for. Titles are no pins.
+
+    `reproduces` names the board whose reported.json this one's runs stand beside too.
+    """
 
     name: str
     version: str
     title: str
     summary: str
+    reproduces: str | None = None
 
 
 class Protocol(Section, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import msgspec
@@ -12,8 +12,8 @@ from torch import nn
 
 from kdbench.data.loader import TestLoader
 from kdbench.data.material import Watcher
-from kdbench.evaluate import Evaluation, evaluate
-from kdbench.records import Epoch, Predictions, Seconds
+from kdbench.evaluate import Evaluation, evaluate, evaluate_pretext
+from kdbench.records import Epoch, Predictions, PretextResult, Seconds
 from kdbench.rundir import RunDir
 from kdbench.train import EpochSummary, Training, fit
 
@@ -29,7 +29,7 @@ class EpochWatcher(Watcher, Protocol):
 
 @dataclass(frozen=True)
 class Course:
-    """One training with its test: `marks` are the epochs after which all `views` are scored."""
+    """One training with its test: `marks` are the epochs after which all `views` are scored, `pretext` as well."""
 
     name: str
     training: Training
@@ -37,6 +37,7 @@ class Course:
     export: Callable[[], nn.Module]
     views: int
     marks: tuple[int, ...]
+    pretext: bool = False
 
 
 @dataclass
@@ -52,7 +53,7 @@ class CourseResult:
     def to_builtins(self) -> dict[str, Any]:
         """Plain values, for the checkpoint."""
         marks = {
-            str(epoch): [mark.top1, mark.top5, msgspec.to_builtins(mark.predictions)]
+            str(epoch): [mark.top1, mark.top5, *map(msgspec.to_builtins, (mark.predictions, mark.pretext))]
             for epoch, mark in self.marks.items()
         }
         return {
@@ -69,8 +70,13 @@ class CourseResult:
         return cls(
             rows=msgspec.convert(values["rows"], list[Epoch]),
             marks={
-                int(epoch): Evaluation(top1, top5, msgspec.convert(predictions, Predictions))
-                for epoch, (top1, top5, predictions) in values["marks"].items()
+                int(epoch): Evaluation(
+                    top1,
+                    top5,
+                    msgspec.convert(predictions, Predictions),
+                    msgspec.convert(pretext, PretextResult | None),
+                )
+                for epoch, (top1, top5, predictions, pretext) in values["marks"].items()
             },
             elapsed_s=values["elapsed_s"],
             checkpoint_s=values["checkpoint_s"],
@@ -144,7 +150,9 @@ def _score(course: Course, summary: EpochSummary, result: CourseResult, clock: C
     module, precision = course.export(), course.training.precision
     single = evaluate(module, course.test, precision, 1)
     if summary.epoch in course.marks:
-        result.marks[summary.epoch] = evaluate(module, course.test, precision, course.views)
+        mark = evaluate(module, course.test, precision, course.views)
+        told = evaluate_pretext(course.training.network, course.test, precision) if course.pretext else None
+        result.marks[summary.epoch] = replace(mark, pretext=told)
     checkpoint_s, clock.unbooked_s = clock.unbooked_s, 0.0
     return Epoch(
         epoch=summary.epoch,

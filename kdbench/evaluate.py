@@ -16,11 +16,12 @@ from kdbench.train import autocast
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Top-1 and top-5 shares, and the predictions in the order of the test list."""
+    """Top-1 and top-5 shares, the predictions in the order of the test list, and the pretext task's result."""
 
     top1: float
     top5: float
     predictions: Predictions
+    pretext: PretextResult | None = None
 
 
 def evaluate(network: nn.Module, loader: TestLoader, precision: str, views: int) -> Evaluation:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import resource
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from kdbench.api import Task, TeacherCard, TeacherNetwork
 from kdbench.course import Course, CourseResult, EpochWatcher, follow
 from kdbench.data.loader import TestLoader, TrainingLoader
 from kdbench.data.material import Access, Material, open_material
-from kdbench.evaluate import evaluate_pretext
+from kdbench.evaluate import Evaluation
 from kdbench.models import Network, build_network, num_parameters, place
 from kdbench.objective import Objective
 from kdbench.records import (
@@ -31,6 +30,7 @@ from kdbench.records import (
     MethodRef,
     Record,
     Stage,
+    StageName,
     StudentRef,
     TransferResult,
     derive,
@@ -51,7 +51,7 @@ from kdbench.teaching import (
 from kdbench.train import Training, autocast, device_and_precision, make_optimiser
 from kdbench.transfer import Transfer, fine_tune
 
-STAGES = ("early", "middle", "late")
+STAGES: tuple[StageName, ...] = ("early", "middle", "late")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,17 +205,17 @@ class Session:
     def complete(self) -> Record:
         """Train, keep the weights, fine-tune, and put everything into the record."""
         board, material = self.request.board, self.material
-        test = TestLoader(board, material.store, material.test, self.device)
         course = Course(
             name="train",
             training=self.training,
-            test=test,
+            test=TestLoader(board, material.store, material.test, self.device),
             export=lambda: self.parts.method.export(self.network),
             views=board.evaluation.views,
             marks=board.stage_epochs,
+            pretext=bool(self.training.objective.weights.get("pretext")),
         )
         trained = follow(course, self.rundir, self.bench.watcher)
-        record = self._with_pretext(self._record(trained), test)
+        record = self._record(trained)
         self.rundir.save("weights.pt", weights_content(self.network, self._card(record)))
         if not self.transfer:
             return record
@@ -255,8 +255,7 @@ class Session:
     def _record(self, trained: CourseResult) -> Record:
         request, board, material = self.request, self.request.board, self.material
         stages = tuple(
-            Stage(stage=stage, epoch=epoch, top1=trained.marks[epoch].top1, top5=trained.marks[epoch].top5)  # type: ignore[arg-type]
-            for stage, epoch in zip(STAGES, board.stage_epochs, strict=True)
+            _stage(stage, epoch, trained.marks[epoch]) for stage, epoch in zip(STAGES, board.stage_epochs, strict=True)
         )
         final = trained.marks[board.stage_epochs[-1]]
         missing = material.missing + (self.transfer.material.missing if self.transfer else 0)
@@ -276,6 +275,7 @@ class Session:
             epochs=tuple(trained.rows),
             stages=stages,
             predictions=final.predictions,
+            pretext=final.pretext,
             transfer=None,
             derived=derive(trained.rows, stages, final.predictions, board.pins),
             cost=_cost(trained, _peak_memory_mib(self.device)),
@@ -334,18 +334,6 @@ class Session:
             teacher_clips_per_step=clips if self.taught else 0,
         )
 
-    def _with_pretext(self, record: Record, test: TestLoader) -> Record:
-        """The record with the pretext task's test result, where the run's objective has that task."""
-        if not self.training.objective.weights.get("pretext"):
-            return record
-        begin = time.perf_counter()
-        result = evaluate_pretext(self.network, test, self.precision)
-        spent_s = time.perf_counter() - begin
-        cost = msgspec.structs.replace(
-            record.cost, evaluate_s=record.cost.evaluate_s + spent_s, wall_s=record.cost.wall_s + spent_s
-        )
-        return msgspec.structs.replace(record, pretext=result, cost=cost)
-
     def _with_transfer(self, record: Record, result: TransferResult, tuned: CourseResult) -> Record:
         spent = msgspec.structs.replace(
             record.cost,
@@ -355,6 +343,11 @@ class Session:
             resumes=record.cost.resumes + tuned.resumes,
         )
         return msgspec.structs.replace(record, transfer=result, cost=spent)
+
+
+def _stage(name: StageName, epoch: int, mark: Evaluation) -> Stage:
+    told = mark.pretext.top1 if mark.pretext else None
+    return Stage(stage=name, epoch=epoch, top1=mark.top1, top5=mark.top5, pretext_top1=told)
 
 
 def _cost(trained: CourseResult, peak_memory_mib: float) -> Cost:

@@ -108,6 +108,7 @@ def test_a_record_has_the_result_where_the_objective_has_the_task(tmp_path: Path
     board = tiny_board(transfer=None, objective={"kind": kind}, optim={"epochs": 1})
     record = execute(request(board), bench(tmp_path))
     assert (record.pretext is not None) is asked
+    assert all((mark.pretext_top1 is not None) is asked for mark in record.stages)
     assert problems_of_file(tmp_path / "tiny" / record.run_id / "record.json") == []
 
 
@@ -121,6 +122,7 @@ def with_pretext() -> Record:
     [
         ({}, None),
         ({"pretext__top1": 0.9}, "$.pretext.top1: found 0.9, its predictions give 0.25"),
+        ({"stages__2__pretext_top1": 0.5}, "$.stages[2].pretext_top1: found 0.5, $.pretext.top1 says otherwise"),
         ({"pretext__majority": 0.2}, "$.pretext.majority: found 0.2, its predictions give 0.25"),
         ({"pretext__predictions__packed": ""}, "$.pretext.predictions: predictions cannot be unpacked"),
         (

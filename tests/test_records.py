@@ -233,14 +233,6 @@ def test_record_that_failed_before_its_transfer_is_sound(tmp_path: Path) -> None
     assert faults(tmp_path, make_record(transfer_hits=None, status="failed")) == []
 
 
-def test_scoring_the_pretext_task_may_add_to_the_evaluation(tmp_path: Path) -> None:
-    told = {"top1": 0.5, "majority": 0.25, "predictions": msgspec.to_builtins(predictions(10))}
-    spent = {"cost__evaluate_s": 10.0, "cost__other_s": 0.0}  # two seconds more than the eight epochs took
-    assert faults(tmp_path, make_record(pretext=told), **spent) == []
-    (line,) = faults(tmp_path, make_record(), **spent)
-    assert line.startswith("$.cost.evaluate_s: found 10.0, the epochs add up to 8.000; ")
-
-
 @pytest.mark.parametrize(
     ("pin", "value", "fault"),
     [

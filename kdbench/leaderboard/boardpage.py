@@ -71,7 +71,7 @@ def board_context(standings: Standings, folder: Path) -> dict[str, Any]:
         "goals": [f"{goal:g}" for goal in board.evaluation.milestones],
         "shares": [f"{share:g}" for share in board.evaluation.baseline_milestones],
         "pins": len(board.pins),
-        "reported": read_reported(folder / "reported.json"),
+        "reported": read_reported(folder.parent / (standings.board.board.reproduces or folder.name) / "reported.json"),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from kdbench.board import Board
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.reported import Reported, ReportedRow, ReportedTable
 from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Run, estimate
@@ -25,7 +26,7 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """Our mean over seeds. `label` names the method where the board has it with several options."""
+    """Our mean over seeds. `label` names the task where we score two, and a method that the board has in variants."""
 
     label: str
     value: Estimate
@@ -71,6 +72,7 @@ def paper_context(standings: Standings, reported: Reported) -> dict[str, Any]:
         "tables": tables,
         "figures": len(figures),
         "filled": sum(bool(cell.measured) for cell in figures),
+        "majority": next((row.majority for row in standings.rows if row.majority is not None), None),
     }
 
 
@@ -115,18 +117,25 @@ def column_names(spots: Sequence[Spot]) -> list[str]:
 
 def measured(standings: Standings, student: str, teacher: str | None, spot: Spot) -> tuple[Measured, ...]:
     """Our means in the place of one figure: from the board's own rows, the last epoch where no stage is named."""
-    board = standings.board
     found = []
     for row in matching_rows(standings, student, teacher, spot.fraction):
-        value = None
-        if spot.dataset in (None, board.data.dataset):
-            value = _at_stage(row, spot.stage or LATE)
-        elif board.transfer and spot.dataset == board.transfer.dataset and spot.stage in (None, LATE):
-            value = row.transfer
-        if value:
-            plain = row.runs[0].record.method.name
-            found.append(Measured("" if row.key.method == plain else row.key.method, value))
+        scores = _scores(standings.board, row, spot)
+        variant = "" if row.key.method == row.runs[0].record.method.name else row.key.method
+        for task, value in scores.items():
+            names = (task if len(scores) > 1 else "", variant)
+            found.append(Measured(", ".join(filter(None, names)), value))
     return tuple(found)
+
+
+def _scores(board: Board, row: Row, spot: Spot) -> dict[str, Estimate]:
+    """What we scored in the place of a figure, by task; nobody says which of the two the paper means."""
+    if spot.dataset in (None, board.data.dataset):
+        scores = {"action": _at_stage(row, spot.stage or LATE), "pretext": _pretext_at(row, spot.stage or LATE)}
+    elif board.transfer and spot.dataset == board.transfer.dataset and spot.stage in (None, LATE):
+        scores = {"action": row.transfer}
+    else:
+        scores = {}
+    return {task: value for task, value in scores.items() if value}
 
 
 def matching_rows(standings: Standings, student: str, teacher: str | None, fraction: float | None) -> list[Row]:
@@ -149,6 +158,12 @@ def _at_stage(row: Row, stage: str) -> Estimate | None:
     if stage not in STAGES:
         return None
     return estimate([getattr(run.record.derived, stage) for run in row.runs])
+
+
+def _pretext_at(row: Row, stage: str) -> Estimate | None:
+    marks = [mark for run in row.runs for mark in run.record.stages if mark.stage == stage]
+    told = [mark.pretext_top1 for mark in marks if mark.pretext_top1 is not None]
+    return estimate(told) if told and len(told) == len(marks) else None
 
 
 def _runs(standings: Standings, student: str, teacher: str | None, spots: Sequence[Spot]) -> tuple[Run, ...]:

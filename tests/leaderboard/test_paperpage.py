@@ -100,6 +100,25 @@ def test_a_figure_on_the_second_data_set_stands_beside_the_transfer(boards: Path
     assert [means(cell) for cell in line.cells] == [[0.5], [0.6]]
 
 
+def with_pretext(record: Record, *top1: float | None) -> Record:
+    marks = [msgspec.structs.replace(mark, pretext_top1=told) for mark, told in zip(record.stages, top1, strict=True)]
+    return msgspec.structs.replace(record, stages=tuple(marks))
+
+
+def test_both_tasks_stand_beside_a_figure_where_both_were_scored_at_its_stage(boards: Path) -> None:
+    record = with_pretext(make_record(hits=10), 0.2, 0.25, None)
+    cell = only_cell(shown(boards, [record], spot(None, 0.44, stage="middle")))
+    assert [(each.label, each.value.mean) for each in cell.measured] == [("action", 0.35), ("pretext", 0.25)]
+
+
+def test_a_board_may_stand_beside_the_numbers_that_another_board_keeps(boards: Path) -> None:
+    write_board(boards, "second")
+    path = boards / "second" / "board.toml"
+    path.write_text(path.read_text().replace('version = "1.0"', 'version = "1.0"\nreproduces = "small"'))
+    (boards / "small" / "reported.json").write_bytes(msgspec.json.encode(reported(spot(None, 0.44))))
+    assert "no teacher 44 not yet run" in Page(render_site(boards)["second/paper.html"]).text
+
+
 def test_rows_with_other_options_are_told_apart(boards: Path) -> None:
     records = [
         make_record(hits=hits, taught=True, method__options={"weight": weight})
