@@ -1,0 +1,96 @@
+"""Every registered method in two steps of a tiny training."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from kdbench.api import Batch, Progress
+from kdbench.run import open_training
+from kdbench.train import Training, take_step
+from tests.tiny import bench, registry, request
+
+METHODS = registry().names("methods")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all, so that the teacher is trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def training(name: str, runs: Path) -> Training:
+    """A training with the method, begun as a run begins it."""
+    teacher = "c3d" if registry().get("methods", name).cls.teachers else None
+    begun = open_training(request(teacher=teacher, method=name), bench(runs))
+    begun.network.train()
+    begun.method.train()
+    return begun
+
+
+def two_batches(begun: Training) -> list[Batch]:
+    return list(begun.loader.epoch(0))[:2]
+
+
+def step(begun: Training, batch: Batch, number: int) -> dict[str, Tensor]:
+    progress = Progress(0, number, begun.optim.epochs, begun.loader.steps, begun.seed)
+    return take_step(begun, batch, progress)[1]
+
+
+def copied(module: nn.Module | None) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()} if module else {}
+
+
+def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
+    """The names of tensors that are not bit for bit the same in both."""
+    assert one.keys() == other.keys()
+    return {name for name, value in one.items() if not torch.equal(value, other[name])}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_steps_train_the_student_and_its_connectors_and_leave_the_rest_alone(name: str, runs: Path) -> None:
+    begun = training(name, runs)
+    teacher, generator = copied(begun.teacher), torch.random.get_rng_state()
+    student, connectors = copied(begun.network), copied(begun.method)
+    terms = [step(begun, batch, number) for number, batch in enumerate(two_batches(begun))]
+    assert [list(each) for each in terms] == [list(terms[0])] * 2
+    assert all(value.ndim == 0 and value.dtype == torch.float32 for each in terms for value in each.values())
+    assert all(value.isfinite() for each in terms for value in each.values())
+    assert any(key.startswith("backbone.") for key in changed(student, copied(begun.network)))
+    trained = {key for key, parameter in begun.method.named_parameters() if parameter.requires_grad}
+    assert trained <= changed(connectors, copied(begun.method))
+    assert changed(teacher, copied(begun.teacher)) == set()
+    assert torch.equal(generator, torch.random.get_rng_state())
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if registry().get("methods", name).cls.teachers])
+def test_a_method_with_a_teacher_adds_terms_that_move_the_students_backbone(name: str, runs: Path) -> None:
+    begun = training(name, runs)
+    (batch, *_), method = two_batches(begun), begun.method
+    assert begun.teacher is not None
+    clips = batch.clips_BVCTHW if method.teacher_views == "tuple" else batch.clips_BVCTHW[:, :1]
+    with torch.no_grad():
+        taught = begun.teacher.outputs(clips, method.teacher_taps)
+    student = begun.network.outputs(batch.clips_BVCTHW, method.student_taps)
+    terms = method.losses(batch, student, taught, Progress(0, 0, begun.optim.epochs, begun.loader.steps, begun.seed))
+    torch.autograd.backward(torch.stack(list(terms.values())).sum())
+    reached = [parameter.grad for parameter in begun.network.backbone.parameters() if parameter.grad is not None]
+    assert any(gradient.abs().sum() > 0 for gradient in reached)
+    assert all(gradient.isfinite().all() for gradient in reached)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_training_that_continues_from_its_state_takes_the_same_next_step(name: str, runs: Path) -> None:
+    one, other = training(name, runs), training(name, runs)
+    first, second = two_batches(one)
+    step(one, first, 0)
+    other.load_state(copy.deepcopy(one.state()))
+    assert changed(copied(one.method), copied(other.method)) == set()
+    mine, theirs = step(one, second, 1), step(other, second, 1)
+    assert changed(mine, theirs) == set()
+    assert changed(copied(one.method), copied(other.method)) == set()
+    assert changed(copied(one.network), copied(other.network)) == set()
