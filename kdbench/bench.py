@@ -2,7 +2,7 @@
 
 Three measurements: the input alone (windows read, sent and augmented), the training step alone on a batch that
 is already on the device, and both together. The rate of a large matrix product, measured in the same call,
-says how much of the device's arithmetic the step uses.
+says how much of the device's arithmetic the step uses. Then the parts of a batch, each alone.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.api import Batch, Progress
-from kdbench.train import Training, take_step
+from kdbench.data import augment
+from kdbench.data.loader import TrainingLoader
+from kdbench.train import Training, ask_student, ask_teacher, take_step
 
 MATRIX = {"cuda": 8192, "cpu": 1024}  # rows and columns: large enough to reach the device's rate
 GOES = 5
+HIDDEN = 0.97  # of the step's own speed: from here on the input is called hidden
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,17 @@ class Part:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """The three measurements, the arithmetic of a step, and the matrix rate in FLOP/s."""
+    """The three measurements, the arithmetic of a step, the matrix rate in FLOP/s, and seconds by part of a batch.
+
+    `parts` are measured one at a time and waited for; what they share or hide in each other is in none of them.
+    """
 
     input: Part
     step: Part
     together: Part
     step_flop: int
     matrix_flop_per_s: float
+    parts: dict[str, float]
 
     @property
     def utilisation(self) -> float:
@@ -64,7 +73,7 @@ class BenchReport:
         share = self.input.seconds / self.together.seconds
         if self.input.seconds > self.step.seconds:
             return f"limited by the input: it alone takes {share:.0%} of the time of a batch"
-        if self.overlap < 0.9:
+        if self.overlap < HIDDEN:
             return f"limited by the input running in turn with the step: it adds {1 / self.overlap - 1:.0%} to it"
         return f"limited by the step, which uses {self.utilisation:.0%} of the arithmetic of a matrix product"
 
@@ -74,11 +83,13 @@ class BenchReport:
             "input_clips_per_s": self.input.clips_per_s,
             "step_clips_per_s": self.step.clips_per_s,
             "together_clips_per_s": self.together.clips_per_s,
+            "together_s": self.together.seconds,
             "step_s": self.step.seconds,
             "step_flop": self.step_flop,
             "matrix_flop_per_s": self.matrix_flop_per_s,
             "utilisation": self.utilisation,
             "overlap": self.overlap,
+            "parts_s": self.parts,
             "verdict": self.verdict,
         }
 
@@ -97,13 +108,56 @@ def measure(training: Training, trace: Path | None = None) -> BenchReport:
     def part(work: Callable[[], object]) -> Part:
         return Part(median_s(work, training.device), videos, clips)
 
+    step = part(lambda: learn(resident))
     return BenchReport(
         input=part(lambda: next(batches)),
-        step=part(lambda: learn(resident)),
+        step=step,
         together=part(lambda: learn(next(batches))),
         step_flop=counter.get_total_flops(),
         matrix_flop_per_s=matrix_rate(training.device, training.precision),
+        parts=_parts(training, resident, step.seconds),
     )
+
+
+def _parts(training: Training, batch: Batch, step_s: float) -> dict[str, float]:
+    """Seconds of each part of a batch. The backward pass, with the losses, is what the step has beside the others."""
+
+    def seconds(work: Callable[[], object]) -> float:
+        return median_s(work, training.device)
+
+    alone = {"student forward": seconds(lambda: ask_student(training, batch))}
+    if training.teacher:
+        alone["teacher forward"] = seconds(lambda: ask_teacher(training, batch))
+    alone["optimiser"] = seconds(training.optimiser.step)
+    reading, augmenting = _input_parts(training.loader)
+    return {
+        "reading": seconds(reading),
+        "augmentation": seconds(augmenting),
+        **alone,
+        "losses and backward": max(0.0, step_s - sum(alone.values())),
+    }
+
+
+def _input_parts(loader: TrainingLoader) -> tuple[Callable[[], object], Callable[[], Tensor]]:
+    """Reading one batch of windows in one thread, and augmenting one that is on the device."""
+    board, store = loader.board, loader.ring.store
+    windows = loader.windows_of(np.arange(loader.batch, dtype=np.int64), epoch=0)
+    frames_NT = windows.frames_BVT.reshape(-1, windows.frames_BVT.shape[2])
+    raw_NTF = np.empty((*frames_NT.shape, store.geometry.frame_bytes), dtype=np.uint8)
+    clips = len(frames_NT) // loader.batch
+
+    def read() -> None:
+        for clip, frames_T in enumerate(frames_NT):
+            store.read(loader.videos.ids[windows.index_B[clip // clips]], frames_T, raw_NTF[clip])
+
+    read()
+    on_device_NTF = torch.from_numpy(raw_NTF).to(loader.device, copy=True)
+
+    def augmented() -> Tensor:
+        kernel = board.augment.blur_kernel
+        return augment.to_clips(board.frames, on_device_NTF, windows.parameters, kernel, windows.spatial_N)
+
+    return read, augmented
 
 
 class Learner:

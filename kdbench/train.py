@@ -145,11 +145,7 @@ def fit(
 def take_step(training: Training, batch: Batch, progress: Progress) -> tuple[Outputs, dict[str, Tensor]]:
     """One optimiser step: what the student put out and the loss terms, all still on the device."""
     method, objective = training.method, training.objective
-    with autocast(training.device, training.precision):
-        student = training.network.outputs(
-            batch.clips_BVCTHW, method.student_taps, detach_action=objective.detach_action
-        )
-        teacher = _ask_teacher(training, batch)
+    student, teacher = ask_student(training, batch), ask_teacher(training, batch)
     terms = objective.losses(batch, student, progress)
     added = method.losses(batch, student, teacher, progress)
     if clash := terms.keys() & added.keys():
@@ -164,11 +160,19 @@ def take_step(training: Training, batch: Batch, progress: Progress) -> tuple[Out
     return student, terms
 
 
-def _ask_teacher(training: Training, batch: Batch) -> Outputs | None:
+def ask_student(training: Training, batch: Batch) -> Outputs:
+    """The student's outputs for a batch, with a graph behind them."""
+    taps, detach = training.method.student_taps, training.objective.detach_action
+    with autocast(training.device, training.precision):
+        return training.network.outputs(batch.clips_BVCTHW, taps, detach_action=detach)
+
+
+def ask_teacher(training: Training, batch: Batch) -> Outputs | None:
+    """The teacher's outputs for the clips that the method shows it, without gradients; None without a teacher."""
     if training.teacher is None:
         return None
     clips = batch.clips_BVCTHW if training.method.teacher_views == "tuple" else batch.clips_BVCTHW[:, :1]
-    with torch.no_grad():
+    with torch.no_grad(), autocast(training.device, training.precision):
         return training.teacher.outputs(clips, training.method.teacher_taps)
 
 

@@ -15,7 +15,7 @@ from tests.tiny import bench, request, tiny_board
 
 def report(input_s: float, step_s: float, together_s: float) -> BenchReport:
     parts = [Part(seconds, videos=16, clips=3) for seconds in (input_s, step_s, together_s)]
-    return BenchReport(*parts, step_flop=10**9, matrix_flop_per_s=10**11)
+    return BenchReport(*parts, step_flop=10**9, matrix_flop_per_s=10**11, parts={})
 
 
 def test_clips_and_utilisation_follow_from_the_seconds() -> None:
@@ -48,6 +48,15 @@ def test_all_three_parts_are_measured_and_the_trace_can_be_read(tmp_path: Path) 
     training = open_training(request(tiny_board(transfer=None), student="c3d", teacher="r3d"), bench(tmp_path))
     found = measure(training, tmp_path / "trace" / "steps.json")
     assert min(part.seconds for part in (found.input, found.step, found.together)) > 0
+    assert found.parts.keys() == {
+        "reading",
+        "augmentation",
+        "student forward",
+        "teacher forward",
+        "losses and backward",
+        "optimiser",
+    }
+    assert min(found.parts.values()) > 0
     assert json.loads((tmp_path / "trace" / "steps.json").read_text())["traceEvents"]
 
 

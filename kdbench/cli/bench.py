@@ -32,6 +32,7 @@ def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], 
     from kdbench.registry import load_registry
     from kdbench.request import RunRequest
     from kdbench.run import Bench, open_training
+    from kdbench.sweep import Choice, requests
 
     read = load_board(board)
     request = RunRequest(board=read, student=student, teacher=teacher)
@@ -40,11 +41,16 @@ def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], 
         access = Access(registry=load_registry(), watcher=watcher, videos=folders)
         place = Bench(access=access, watcher=watcher, runs=given["runs"], device=given["device"])
         found = measure(open_training(request, place), given["profile"]).facts()
-        found["predicted_cell_hours"] = Forecast(read, access, given["device"]).seconds(request) / 3600
+        forecast = Forecast(read, access, given["device"])
+        found["predicted_cell_hours"] = forecast.seconds(request) / 3600
+        matrix = list(requests(read, access.registry, Choice()))
+        found["board_runs"] = len(matrix)
+        found["predicted_board_hours"] = sum(map(forecast.seconds, matrix)) / 3600
     click.echo(json.dumps(found, indent=1) if as_json else _text(found))
 
 
 def _text(found: dict[str, Any]) -> str:
+    total_s = sum(found["parts_s"].values())
     return "\n".join(
         [
             f"input alone       {found['input_clips_per_s']:10.1f} clips/s",
@@ -52,7 +58,11 @@ def _text(found: dict[str, Any]) -> str:
             f"both together     {found['together_clips_per_s']:10.1f} clips/s   ({found['overlap']:.0%} of the step)",
             f"arithmetic        {found['step_flop'] / 1e9:10.1f} GFLOP a step",
             f"matrix product    {found['matrix_flop_per_s'] / 1e12:10.3f} TFLOP/s   ({found['utilisation']:.0%} used)",
+            "",
+            *(f"{part:18s}{1000 * s:10.2f} ms  {s / total_s:4.0%}" for part, s in found["parts_s"].items()),
+            "",
             f"a cell            {found['predicted_cell_hours']:10.3f} h predicted, its teacher's own training left out",
+            f"the board         {found['predicted_board_hours']:10.3f} h predicted for {found['board_runs']} runs",
             found["verdict"],
         ]
     )
