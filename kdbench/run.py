@@ -79,10 +79,11 @@ class Inputs:
     taught: Taught | None = None
 
 
-def execute(request: RunRequest, bench: Bench) -> Record:
+def execute(request: RunRequest, bench: Bench, *, patient: bool = False) -> Record:
     """Do a run, or continue it, or return the record of a finished one.
 
-    Raises a KdbenchError when it cannot be done; what was done so far is kept.
+    A run that another process is working on is refused; `patient` waits for that process instead. Raises a
+    KdbenchError when it cannot be done; what was done so far is kept.
     """
     parts = check(request, bench.registry)
     material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
@@ -94,7 +95,10 @@ def execute(request: RunRequest, bench: Bench) -> Record:
     if finished:
         bench.watcher.say(f"{rundir.path}: is finished")
         return finished
-    with rundir.held():
+    with rundir.held(bench.watcher.say if patient else None):
+        finished = rundir.finished()  # by the process that held it until now
+        if finished:
+            return finished
         rundir.write_config(config)
         try:
             record = Session(request, bench, parts, Inputs(material, transfer, taught), rundir).complete()
@@ -141,7 +145,7 @@ def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, 
         f"({board.optim.epochs} epochs on {100 * fraction:g}% of the training videos); "
         "trained now unless it is finished, its cost stands in the student's record"
     )
-    record = execute(own, bench)
+    record = execute(own, bench, patient=True)
     rundir = RunDir(bench.runs / board.name / record.run_id)
     content = rundir.load(rundir.weights_path.name)
     assert content is not None, "a finished run has weights"

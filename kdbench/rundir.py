@@ -17,7 +17,7 @@ import io
 import json
 import os
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ import torch
 
 from kdbench.errors import RunFailed
 from kdbench.records import Epoch, Record, problems_of, read_record, write_atomically, write_record
+
+WAITING_POLL_S = 0.5  # a holder works for minutes; a network disk is not asked more often than that
 
 
 class RunDir:
@@ -47,29 +49,42 @@ class RunDir:
         return self.path / "weights.pt"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the run for this process. Raises RunFailed that says who holds it already."""
+    def held(self, say: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Hold the run for this process. Where another one holds it: with `say`, tell who and wait until it is free.
+
+        Raises RunFailed when the folder cannot be made and, without `say`, when another process holds the run.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or "it cannot be made"
             raise RunFailed(f"{self.path}: {reason}; name another folder with --runs") from error
-        holder = self.path / "holder"
         lock = filelock.FileLock(self.path / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
-            raise RunFailed(
-                f"{self.path}: {who} is working on this run; wait for it, or stop it and try again"
-            ) from error
+        self._acquire(lock, say)
         try:
             for part in self.path.glob(".*.part"):  # what a kill in the middle of a write has left
                 part.unlink()
-            write_atomically(holder, f"process {os.getpid()}\n".encode())
+            write_atomically(self._holder, f"process {os.getpid()}\n".encode())
             yield
         finally:
             lock.release()
+
+    @property
+    def _holder(self) -> Path:
+        return self.path / "holder"
+
+    def _acquire(self, lock: filelock.BaseFileLock, say: Callable[[str], None] | None) -> None:
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            holder = self._holder
+            who = holder.read_text(encoding="utf-8").strip() if holder.exists() else "another process"
+            if say is None:
+                raise RunFailed(
+                    f"{self.path}: {who} is working on this run; wait for it, or stop it and try again"
+                ) from error
+            say(f"{self.path}: {who} is working on this run; waiting until it has ended")
+            lock.acquire(poll_interval=WAITING_POLL_S)
 
     # --- what was asked and what came of it ---------------------------------------------------------------
 
