@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: help setup demo test check lint types site site-check gpu-test clean
+.PHONY: help setup demo test check lint types bench site site-check gpu-test clean
 
 help:
 	@echo "make demo      set up, train a student with and without a teacher, build a page"
 	@echo "make test      set up, run the tests"
 	@echo "make check     what CI runs: lint, types, tests, freshness of site/"
 	@echo "make site      rebuild site/ from leaderboards/"
+	@echo "make bench     the ratios of times in tests/benchmarks, about ten minutes"
 	@echo "make gpu-test  the tests that need a CUDA device"
 
 setup: $(VENV)/ready
@@ -44,6 +45,11 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+# Ratios of times, gated; nothing else should run meanwhile. The peers to compare with are installed here alone.
+bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[rar,test,bench]"
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only
 
 site: setup
 	$(BIN)/kdbench site build
