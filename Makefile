@@ -12,7 +12,7 @@ help:
 	@echo "make check     what CI runs: lint, types, tests, freshness of site/"
 	@echo "make site      rebuild site/ from leaderboards/"
 	@echo "make bench     the ratios of times in tests/benchmarks, about ten minutes"
-	@echo "make gpu-test  the tests that need a CUDA device"
+	@echo "make gpu-test  the tests and the ratios that need a CUDA device"
 
 setup: $(VENV)/ready
 
@@ -59,6 +59,7 @@ site-check: setup
 
 gpu-test: setup
 	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m pytest tests/benchmarks/test_gpu.py --benchmark-only
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

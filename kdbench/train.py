@@ -89,6 +89,7 @@ def device_and_precision(board: Board, wanted: str | None) -> tuple[torch.device
     device = torch.device(name)
     precision = board.precision.cuda if device.type == "cuda" else board.precision.cpu
     if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams, events and pinned memory belong to the current device
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

@@ -36,7 +36,7 @@ def access(listener: Listener | None = None, **changes: Any) -> Access:
 def bench(runs: Path, listener: Listener | None = None, **changes: Any) -> Bench:
     listener = listener or Listener()
     found = access(listener, **changes.pop("access", {}))
-    return Bench(access=found, watcher=listener, runs=runs, device="cpu", **changes)
+    return Bench(access=found, watcher=listener, runs=runs, **({"device": "cpu"} | changes))
 
 
 def request(board: Board | None = None, **changes: Any) -> RunRequest:
