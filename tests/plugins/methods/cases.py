@@ -16,7 +16,7 @@ from tests.tiny import registry
 Floats = NDArray[np.float64]
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 VIDEOS, CLASSES = 4, 5
-CLASS_OF_VIDEO = (0, 1, 2, 3, 4, 0, 1, 2)
+CLASS_OF_VIDEO = (0, 1, 2, 3, 4, 0, 1, 2, 3, 4)
 STUDENT_SHAPES = ((2, 4, 6, 6), (3, 4, 3, 3), (4, 2, 2, 2), (4, 1, 1, 1))
 TEACHER_SHAPES = ((3, 4, 3, 3), (2, 2, 3, 3), (6, 2, 2, 2), (5, 1, 2, 2))
 
