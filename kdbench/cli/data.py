@@ -8,29 +8,32 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 import click
 
-from kdbench.board import DEFAULT_BOARD, Board, load_board
+from kdbench.board import DEFAULT_BOARD, Board, Frames, load_board
 
 if TYPE_CHECKING:
     from kdbench.api import VideoDataset
     from kdbench.data.decode import Geometry
-    from kdbench.data.store import Progress, Report, Verification
+    from kdbench.data.prepare import Report
+    from kdbench.data.store import Progress
+    from kdbench.data.verify import Verification
 
 _LINES_A_GROUP = 20
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the options of a command name: a data set, as a board or the user wants it, and a frame size."""
+    """What the options of a command name: a data set and frames, as a board or the user wants them."""
 
     name: str
     videos: Path | None
     board: str
     options: tuple[tuple[str, str], ...]
     plugins: tuple[Path, ...]
+    codec: Literal["yuv420p", "jpeg95"] | None = None
 
     def open(self) -> tuple[list[VideoDataset], Geometry]:
         """The data set, once for each set of options under which the board uses it, and the board's frames."""
@@ -46,7 +49,8 @@ class Choice:
         root = self.videos or videos_root(self.name)
         variants = [{**options, **dict(self.options)} for options in _options_on(board, self.name)]
         distinct = [options for at, options in enumerate(variants) if options not in variants[:at]]
-        geometry = Geometry(board.frames.height, board.frames.width, board.frames.filter)
+        frames = board.frames
+        geometry = Geometry(frames.height, frames.width, frames.filter, self.codec or frames.codec)
         return [registered.make(options, root) for options in distinct], geometry
 
     def unpacked(self) -> Choice:
@@ -80,8 +84,8 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_choice(**given: Any) -> Any:
-        keys = ("name", "videos", "board", "options", "plugins")
-        return command(Choice(**{key: given.pop(key) for key in keys}), **given)
+        keys = ("name", "videos", "board", "options", "plugins", "codec")
+        return command(Choice(**{key: given.pop(key) for key in keys if key in given}), **given)
 
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),
@@ -99,6 +103,13 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         with_choice = decorate(with_choice)
     return with_choice
+
+
+_which_codec = click.option(
+    "--codec",
+    type=click.Choice(get_args(get_type_hints(Frames)["codec"])),
+    help="How the frames are stored: as they are, or as JPEGs that take a third of the room.  [default: the board's]",
+)
 
 
 @click.group()
@@ -196,6 +207,7 @@ def subset(choice: Choice, fraction: float, number: int | None, seed: int, as_js
 
 @data.command()
 @_choosing
+@_which_codec
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that decode.  [default: one a core]")
 def prepare(choice: Choice, workers: int | None, as_json: bool) -> None:
     """Decode every video of a data set once, into the frame store that runs read.
@@ -205,7 +217,7 @@ def prepare(choice: Choice, workers: int | None, as_json: bool) -> None:
     may also be the archive that a data set is distributed as (zip, tar, rar): it is unpacked first.
     """
     from kdbench.data.decode import cores
-    from kdbench.data.store import prepare as prepare_store
+    from kdbench.data.prepare import prepare as prepare_store
 
     datasets, geometry = choice.unpacked().open()
     reports = []
@@ -219,14 +231,17 @@ def prepare(choice: Choice, workers: int | None, as_json: bool) -> None:
     else:
         for dataset, report in zip(datasets, reports, strict=True):
             _print_report(dataset, report)
+        if choice.codec and choice.codec != (pin := load_board(choice.board).frames.codec):
+            click.echo(f"runs of {choice.board} read frames of codec {pin}; only its board.toml can change that")
     _exit_with(any(report.missing or report.broken for report in reports))
 
 
 @data.command()
 @_choosing
+@_which_codec
 def verify(choice: Choice, as_json: bool) -> None:
     """Hash the stored frames and the video files again, and name whatever is missing, broken or changed."""
-    from kdbench.data.store import verify as verify_store
+    from kdbench.data.verify import verify as verify_store
 
     datasets, geometry = choice.open()
     verifications = []
@@ -243,6 +258,7 @@ def verify(choice: Choice, as_json: bool) -> None:
 
 @data.command()
 @_choosing
+@_which_codec
 def info(choice: Choice, as_json: bool) -> None:
     """Describe a data set: classes, videos, splits, where its files belong, and what is prepared."""
     from kdbench.data.store import describe

@@ -9,17 +9,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-import queue
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, Literal, cast
 
 import av
 import numpy as np
@@ -60,11 +54,15 @@ av.logging.set_level(None)  # FFmpeg's chatter on damaged files would drown our 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Size of a stored frame in pixels, and the swscale filter that makes it."""
+    """Size of a stored frame in pixels, the swscale filter that makes it, and how it is stored.
+
+    The codec changes what lies on the disk; what is read is planar YUV 4:2:0 of `frame_bytes` either way.
+    """
 
     height: int
     width: int
     filter: str = "bilinear"
+    codec: Literal["yuv420p", "jpeg95"] = "yuv420p"
 
     @property
     def chroma_height(self) -> int:
@@ -81,16 +79,10 @@ class Geometry:
         """Bytes of one frame: the Y plane, then U, then V."""
         return self.height * self.width + 2 * self.chroma_height * self.chroma_width
 
-
-@dataclass(frozen=True)
-class Decoded:
-    """What became of one video: its frames and digests, or the reason why there are none."""
-
-    frames: int = 0
-    source_bytes: int = 0
-    source_sha256: str = ""
-    frames_sha256: str = ""
-    error: str | None = None
+    def fields(self) -> dict[str, Any]:
+        """What keys and headers of stores are made of. The first codec is not named: old stores keep their keys."""
+        fields = asdict(self)
+        return fields if self.codec != "yuv420p" else {key: fields[key] for key in ("height", "width", "filter")}
 
 
 @dataclass
@@ -106,50 +98,33 @@ class _Tally:
     complaint: str = ""
 
 
-def frames_of(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
+def frames_of(
+    path: Path, geometry: Geometry, slots: Iterator[NDArray[np.uint8]] | None = None
+) -> Iterator[NDArray[np.uint8]]:
     """Every frame of a video in order of display, each as `geometry.frame_bytes` flat bytes.
 
-    Raises DataError(path, reason) before the first frame when the file is no video, and after the last one
-    when the file is truncated or too short: frames count only once the iterator has ended.
+    A frame is written into the next of `slots`, by default into a new array. Raises DataError(path, reason)
+    before the first frame when the file is no video, and after the last one when the file is truncated or too
+    short: frames count only once the iterator has ended.
     """
     _refuse_unreadable(path)
     with _open(path) as container:
         stream = _video_stream(container, path)
         tally = _Tally(stream.frames, indexed=sum(entry.size > 0 for entry in stream.index_entries))
         scaler = VideoReformatter()
+        slots = slots or _new_slots(geometry)
         for frame in _sequential(container, stream, tally):
             try:
-                flat = _planes(frame, geometry, scaler)
+                scaled = _scaled(frame, geometry, scaler)
             except av.FFmpegError as error:
                 what = f"a {frame.width} x {frame.height} '{frame.format.name}' picture"
                 raise DataError(path, f"frame {tally.decoded} ({what}) cannot be scaled: {error.strerror}") from error
+            flat = next(slots)
+            _copy_planes(scaled, geometry, flat)
             yield flat
     problem = _problem(tally, path)
     if problem:
         raise DataError(path, problem)
-
-
-def decode_into(path: Path, geometry: Geometry, sink: BinaryIO) -> Decoded:
-    """Write all frames of a video to `sink` and say what they are. A bad video is told in `error`, not raised.
-
-    An OSError is about `sink`, never about the video. On an error the bytes written so far are worthless.
-    """
-    digest, frames = hashlib.sha256(), 0
-    try:
-        for frame in frames_of(path, geometry):
-            sink.write(frame.data)
-            digest.update(frame.data)
-            frames += 1
-        source_bytes, source_sha256 = fingerprint(path)
-    except DataError as error:
-        return Decoded(error=error.reason)
-    return Decoded(frames, source_bytes, source_sha256, digest.hexdigest())
-
-
-def decode_to_part(path: str, geometry: Geometry, part: str) -> Decoded:
-    """Decode a video into the new file `part`: what a worker process does. OSErrors are about `part`."""
-    with Path(part).open("wb") as sink:
-        return decode_into(Path(path), geometry, sink)
 
 
 def check_video(path: Path, geometry: Geometry) -> None:
@@ -263,9 +238,14 @@ def _problem(tally: _Tally, path: Path) -> str | None:
     return None
 
 
-def _planes(frame: av.VideoFrame, geometry: Geometry, scaler: VideoReformatter) -> NDArray[np.uint8]:
-    """One decoded frame -> its `geometry.frame_bytes` flat bytes."""
-    scaled = scaler.reformat(
+def _new_slots(geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
+    while True:
+        yield np.empty(geometry.frame_bytes, np.uint8)
+
+
+def _scaled(frame: av.VideoFrame, geometry: Geometry, scaler: VideoReformatter) -> av.VideoFrame:
+    """One decoded frame -> one of the stored size, format and colour."""
+    return scaler.reformat(
         frame,
         width=geometry.width,
         height=geometry.height,
@@ -277,16 +257,19 @@ def _planes(frame: av.VideoFrame, geometry: Geometry, scaler: VideoReformatter) 
         interpolation=Interpolation[geometry.filter.upper()] | _SAME_ON_EVERY_CPU,
         threads=1,
     )
-    flat = np.empty(geometry.frame_bytes, np.uint8)
+
+
+def _copy_planes(frame: av.VideoFrame, geometry: Geometry, flat: NDArray[np.uint8]) -> None:
+    """The planes of a scaled frame -> `geometry.frame_bytes` flat bytes, without the padding of their lines."""
     luma = (geometry.height, geometry.width)
     chroma = (geometry.chroma_height, geometry.chroma_width)
     start = 0
-    for plane, (rows, columns) in zip(scaled.planes, (luma, chroma, chroma), strict=True):
-        padded = np.frombuffer(cast(memoryview, plane), np.uint8).reshape(-1, plane.line_size)
+    for plane, (rows, columns) in zip(frame.planes, (luma, chroma, chroma), strict=True):
+        # One strided view does it; slicing a padded array would cost as much as the copy itself.
+        padded = np.ndarray((rows, columns), np.uint8, cast(memoryview, plane), 0, (plane.line_size, 1))
         end = start + rows * columns
-        flat[start:end].reshape(rows, columns)[:] = padded[:rows, :columns]
+        flat[start:end].reshape(rows, columns)[:] = padded
         start = end
-    return flat
 
 
 def _untagged(frame: av.VideoFrame) -> Colorspace | None:
@@ -300,92 +283,6 @@ def _range_of(frame: av.VideoFrame) -> ColorRange:
     return ColorRange.JPEG if int(frame.color_range) == ColorRange.JPEG else ColorRange.MPEG
 
 
-# --- worker processes --------------------------------------------------------------------------------------
-
-
 def cores() -> int:
     """Processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Crew:
-    """Worker processes that decode videos into part files, one video at a time each. Use as a context.
-
-    Each is a fresh Python that runs `serve` below, so a worker never imports the caller's script or torch, a
-    file that crashes the decoder is known by name, and workers end by themselves when the caller is killed.
-    """
-
-    def __init__(self, size: int, geometry: Geometry) -> None:
-        # -P: a file of the current folder that is called like a module must not come in its place
-        self._command = [sys.executable, "-P", "-m", "kdbench.data.decode"]
-        self._geometry = geometry
-        self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
-        self._all: list[subprocess.Popen[str]] = []
-        for _ in range(size):
-            self._hire()
-
-    def __enter__(self) -> Crew:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for worker in self._all:
-            worker.kill()
-        for worker in self._all:
-            worker.communicate()
-
-    def decode(self, path: Path, part: Path) -> Decoded:
-        """Decode a video into the file `part` in an idle worker; waits for one. An OSError is about `part`."""
-        worker = self._idle.get()
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        answer = greeting = ""
-        with suppress(BrokenPipeError):
-            worker.stdin.write(json.dumps([str(path), asdict(self._geometry), str(part)]) + "\n")
-            worker.stdin.flush()
-            greeting, answer = worker.stdout.readline(), worker.stdout.readline()
-        if not greeting:
-            self._idle.put(worker)  # whoever waits for a worker must hear of it too
-            raise DataError(" ".join(self._command), "cannot be started as a worker process; use --workers 1")
-        if not answer:
-            self._hire()
-            return Decoded(error=f"crashes the decoder ({_cause_of_death(worker.wait(), path)})")
-        self._idle.put(worker)
-        fields = json.loads(answer)
-        if "errno" in fields:
-            raise OSError(fields["errno"], os.strerror(fields["errno"]), str(part))
-        return Decoded(**fields)
-
-    def _hire(self) -> None:
-        worker = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
-        self._all.append(worker)
-        self._idle.put(worker)
-
-
-def _cause_of_death(status: int, path: Path) -> str:
-    if status >= 0:
-        raise RuntimeError(f"the worker process that decoded {path} failed; its traceback stands above")
-    return f"its process was ended by {signal.Signals(-status).name}"
-
-
-def serve() -> None:
-    """The life of a worker: a request on each line of stdin, its answer on a line of stdout, until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends the workers
-    for line in sys.stdin:
-        path, geometry, part = json.loads(line)
-        _answer("begun")  # a worker that dies after this died of the video
-        try:
-            answer = asdict(decode_to_part(path, Geometry(**geometry), part))
-        except OSError as error:
-            answer = {"errno": error.errno}
-        _answer(json.dumps(answer))
-
-
-def _answer(line: str) -> None:
-    try:
-        print(line, flush=True)
-    except BrokenPipeError:
-        os._exit(1)  # the parent was killed; nobody is left to be told
-
-
-if __name__ == "__main__":
-    serve()

@@ -13,7 +13,8 @@ from kdbench.board import Board, board_names, load_board
 from kdbench.data.decode import Geometry, cores
 from kdbench.data.loader import VideoList
 from kdbench.data.places import videos_root
-from kdbench.data.store import FrameStore, prepare
+from kdbench.data.prepare import prepare
+from kdbench.data.store import FrameStore
 from kdbench.data.subsets import list_digest, subset
 from kdbench.errors import DataError
 from kdbench.registry import Registry
@@ -107,7 +108,7 @@ def open_material(board: Board, fraction: float, access: Access, subset_seed: in
 
 def _open_store(dataset: VideoDataset, board: Board, needed: tuple[str, ...], access: Access) -> FrameStore:
     frames = board.frames
-    geometry = Geometry(frames.height, frames.width, frames.filter)
+    geometry = Geometry(frames.height, frames.width, frames.filter, frames.codec)
     try:
         store = FrameStore.open(dataset, geometry)
     except DataError:

@@ -225,3 +225,33 @@ def test_help_imports_neither_torch_nor_av() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.endswith("[]\n")
+
+
+@pytest.mark.usefixtures("films")
+def test_a_codec_of_the_command_line_overrides_the_boards_and_says_what_runs_read(tmp_path: Path) -> None:
+    result = data(tmp_path, "prepare", "reel", "--workers", "1", "--codec", "jpeg95")
+    assert result.exit_code == 0
+    assert "/stores/reel-128x171-jpeg95-" in result.stdout
+    assert f"runs of {DEFAULT_BOARD} read frames of codec yuv420p; only its board.toml can change that" in result.stdout
+    assert data(tmp_path, "verify", "reel", "--codec", "jpeg95").exit_code == 0
+    assert data(tmp_path, "verify", "reel").exit_code == 1
+    prepared = [
+        answer(data(tmp_path, "info", "reel", "--json", *codec))[0]["prepared"]
+        for codec in (["--codec", "jpeg95"], ["--codec", "yuv420p"], [])
+    ]
+    assert prepared == [3, 0, 0]
+
+
+@pytest.mark.usefixtures("films")
+def test_the_codec_of_the_board_is_the_one_that_is_prepared(tmp_path: Path, board: str) -> None:
+    path = Path(board)
+    path.write_text(path.read_text().replace('codec = "yuv420p"', 'codec = "jpeg95"'))
+    result = data(tmp_path, "prepare", "reel", "--workers", "1", "--board", board, "-o", "films=3")
+    assert "/stores/reel-120x171-jpeg95-" in result.stdout
+    assert "runs of" not in result.stdout
+
+
+def test_an_unknown_codec_is_refused(tmp_path: Path) -> None:
+    result = data(tmp_path, "prepare", "reel", "--codec", "png")
+    assert result.exit_code == 2
+    assert "'png' is not one of 'yuv420p', 'jpeg95'" in result.stderr

@@ -66,17 +66,20 @@ def counted(path: Path, frames: int, first: int = 0, **settings: Any) -> Path:
     return write_film(path, (barcode(first + number) for number in range(frames)), **settings)
 
 
-def packed(path: Path, frames: int, spare_placeholders: int = 0) -> Path:
+def packed(path: Path, frames: int, spare_placeholders: int = 0, between: int = 1, group: int = 100) -> Path:
     """An AVI with packed B-frames, as DivX and Xvid wrote it: [I0] [P2 B1] [-] [P4 B3] [-] ...
 
-    One chunk holds a P-frame and the B-frame that is shown before it, the next one a placeholder ("not
-    coded"). `frames` is odd. Spare placeholders at the end make the index promise more than there is.
+    One chunk holds a P-frame and the first of the `between` B-frames that are shown before it, then come the
+    others, then a placeholder ("not coded"). There is a keyframe every `group` frames at least. `frames` is one
+    more than a multiple of `between + 1`. Spare placeholders at the end make the index promise more than there is.
     """
-    assert frames % 2
-    coded = _coded_with_b_frames(frames)
+    assert frames % (between + 1) == 1
+    coded = _coded_with_b_frames(frames, between, group)
     chunks = [_marked_as_packed(coded[0])]
-    for reference, between in zip(coded[1::2], coded[2::2], strict=True):
-        chunks += [reference + between, _not_coded(len(chunks) + 1)]
+    for at in range(1, frames, between + 1):
+        reference, first, *others = coded[at : at + between + 1]
+        chunks += [reference + first, *others]
+        chunks.append(_not_coded(len(chunks)))
     chunks += [_not_coded(len(chunks) + extra) for extra in range(spare_placeholders)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
@@ -91,12 +94,12 @@ def packed(path: Path, frames: int, spare_placeholders: int = 0) -> Path:
     return path
 
 
-def _coded_with_b_frames(frames: int) -> list[bytes]:
+def _coded_with_b_frames(frames: int, between: int, group: int) -> list[bytes]:
     """I0 P2 B1 P4 B3 ...: the encoder's packets, in the order of coding."""
     context: Any = av.CodecContext.create("mpeg4", "w")
     context.width, context.height, context.pix_fmt = 64, 48, "yuv420p"
     context.time_base, context.framerate = Fraction(1, RATE), Fraction(RATE)
-    context.bit_rate, context.gop_size, context.max_b_frames = 2_000_000, 100, 1
+    context.bit_rate, context.gop_size, context.max_b_frames = 2_000_000, group, between
     context.options = {"flags": "+bitexact"}
     packets = []
     for number in range(frames):

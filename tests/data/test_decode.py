@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kdbench.data.decode import COLOUR, Crew, Geometry, check_video, cores, decode_into, fingerprint, frames_of
+from kdbench.data.decode import COLOUR, Geometry, check_video, cores, frames_of
 from kdbench.errors import DataError
 from tests.data.films import barcode, counted, number_of, packed, write_film
 
@@ -296,78 +296,12 @@ def test_an_mp4_whose_packets_were_overwritten_is_called_damaged(tmp_path: Path)
 def test_a_bad_file_leaves_stderr_alone(tmp_path: Path) -> None:
     path = cut(counted(tmp_path / "film.avi", 60), 0.5)
     program = (
-        "import sys; from pathlib import Path; from kdbench.data.decode import *; from io import BytesIO\n"
-        "print(decode_into(Path(sys.argv[1]), Geometry(36, 51), BytesIO()).error)"
+        "import sys; from pathlib import Path; from kdbench.data.packing import *; from io import BytesIO\n"
+        "print(Packer(Geometry(36, 51)).pack(Path(sys.argv[1]), BytesIO()).error)"
     )
     ran = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert ran.stderr == ""
     assert ran.stdout.startswith("is truncated")
-
-
-# --- workers -----------------------------------------------------------------------------------------------
-
-
-def test_decoding_does_not_import_torch() -> None:
-    program = "import sys, kdbench.data.decode, kdbench.data.store; print('torch' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout == "False\n"
-
-
-def test_a_worker_writes_the_bytes_that_decoding_here_writes(tmp_path: Path) -> None:
-    path = counted(tmp_path / "ünïcode\udcff name.avi", 7)
-    here, there = tmp_path / "here", tmp_path / "there"
-    with here.open("wb") as sink:
-        mine = decode_into(path, GEOMETRY, sink)
-    with Crew(1, GEOMETRY) as crew:
-        theirs = crew.decode(path, there)
-    assert mine == theirs
-    assert mine.frames == 7
-    assert fingerprint(there)[1] == mine.frames_sha256
-    assert (mine.source_bytes, mine.source_sha256) == fingerprint(path)
-    assert here.read_bytes() == there.read_bytes()
-
-
-def test_a_worker_tells_the_reason_of_a_bad_file_and_goes_on(tmp_path: Path) -> None:
-    with Crew(1, GEOMETRY) as crew:
-        assert crew.decode(tmp_path / "no.avi", tmp_path / "part").error == "does not exist"
-        assert crew.decode(counted(tmp_path / "yes.avi", 3), tmp_path / "part").frames == 3
-
-
-def test_a_part_file_that_cannot_be_written_is_no_fault_of_the_video(tmp_path: Path) -> None:
-    film = counted(tmp_path / "film.avi", 3)
-    with Crew(1, GEOMETRY) as crew, pytest.raises(FileNotFoundError):
-        crew.decode(film, tmp_path / "no folder" / "part")
-
-
-def test_a_video_that_kills_its_worker_is_named_and_the_next_gets_a_new_worker(tmp_path: Path) -> None:
-    fifo = tmp_path / "film.avi"
-    os.mkfifo(fifo)  # decoding it waits for ever
-    with Crew(1, GEOMETRY) as crew:
-        worker = crew._all[0]
-        assert worker.stdout is not None
-        worker.stdout = _KillOnSecondLine(worker)  # type: ignore[assignment]
-        assert crew.decode(fifo, tmp_path / "part").error == "crashes the decoder (its process was ended by SIGKILL)"
-        assert crew.decode(counted(tmp_path / "yes.avi", 3), tmp_path / "part").frames == 3
-
-
-def test_at_least_one_core_is_counted() -> None:
-    assert cores() >= 1
-
-
-class _KillOnSecondLine:
-    """A worker's answers; the worker is killed once it has said that it begins."""
-
-    def __init__(self, worker: subprocess.Popen[str]) -> None:
-        self._worker, self._stream = worker, worker.stdout
-
-    def readline(self) -> str:
-        assert self._stream is not None
-        line = self._stream.readline()
-        self._worker.kill()
-        return line
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
 
 
 def test_a_video_whose_title_is_no_text_is_read_all_the_same(tmp_path: Path) -> None:
@@ -383,3 +317,7 @@ def test_a_video_whose_title_is_no_text_is_read_all_the_same(tmp_path: Path) -> 
     assert b"TITLETITLE" in content
     path.write_bytes(content.replace(b"TITLETITLE", b"\xff\xfe\xff\xfe\xff\xfe\xff\xfe\xff\xfe"))
     assert len(list(frames_of(path, GEOMETRY))) == 3
+
+
+def test_at_least_one_core_is_counted() -> None:
+    assert cores() >= 1

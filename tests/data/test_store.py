@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from kdbench.data import store as store_module
+from kdbench.data import prepare as prepare_module
 from kdbench.data.decode import Geometry, frames_of
-from kdbench.data.store import FRAMES, HEADER, INDEX, FrameStore, describe, find_video, prepare, store_path, verify
+from kdbench.data.prepare import prepare
+from kdbench.data.store import FRAMES, HEADER, INDEX, FrameStore, describe, find_video, store_path
+from kdbench.data.verify import verify
 from kdbench.errors import DataError
 from tests.data.films import counted, number_of
 from tests.data.shelf import FILMS, GEOMETRY, Options, draw_films, film, first_number, frames_in, shelf
@@ -46,7 +48,7 @@ def films(drawn: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KDBENCH_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(store_module, "_SECONDS_BETWEEN_COMMITS", 0.0)
+    monkeypatch.setattr(prepare_module, "_SECONDS_BETWEEN_COMMITS", 0.0)
     return tmp_path / "home"
 
 
@@ -59,10 +61,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def in_process(program: str, root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a program that finds `dataset`, `GEOMETRY`, `prepare`, `store` and `sys.argv[2:]`."""
+    """Run a program that finds `dataset`, `GEOMETRY`, `prepare`, its `module` and `sys.argv[2:]`."""
     preamble = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom kdbench.data import store\n"
-        "from kdbench.data.store import prepare\nfrom tests.data.shelf import GEOMETRY, shelf\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom kdbench.data import prepare as module\n"
+        "from kdbench.data.prepare import prepare\nfrom tests.data.shelf import GEOMETRY, shelf\n"
         "dataset = shelf(Path(sys.argv[1]))\n"
     )
     command = [sys.executable, "-c", preamble + program, str(root), *map(str, arguments)]
@@ -222,7 +224,7 @@ def test_a_store_whose_preparation_was_killed_twice_has_the_same_bytes(
     drawn: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed = (
-        "store._SECONDS_BETWEEN_COMMITS = float(sys.argv[2])\n"
+        "module._SECONDS_BETWEEN_COMMITS = float(sys.argv[2])\n"
         "stop, kill = int(sys.argv[3]), lambda: os.kill(os.getpid(), signal.SIGKILL)\n"
         "prepare(dataset, GEOMETRY, int(sys.argv[4]), lambda done, *_: done == stop and kill())\n"
     )
@@ -265,7 +267,7 @@ def test_a_write_that_fails_is_one_line_and_the_next_call_continues(
 ) -> None:
     limited = (
         "import resource\nfrom kdbench.errors import DataError\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))\nstore._SECONDS_BETWEEN_COMMITS = 0\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, 4_000_000))\nmodule._SECONDS_BETWEEN_COMMITS = 0\n"
         "try:\n    prepare(dataset, GEOMETRY, int(sys.argv[2]))\nexcept DataError as error:\n    print(error)\n"
     )
     ran = in_process(limited, drawn, workers)
