@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.api import Batch, Progress
 from kdbench.data import augment
-from kdbench.data.loader import TrainingLoader
+from kdbench.data.loader import TrainingLoader, reader
 from kdbench.train import Training, ask_student, ask_teacher, take_step
 
 MATRIX = {"cuda": 8192, "cpu": 1024}  # rows and columns: large enough to reach the device's rate
@@ -140,18 +140,14 @@ def _parts(training: Training, batch: Batch, step_s: float) -> dict[str, float]:
 
 def _input_parts(loader: TrainingLoader) -> tuple[Callable[[], object], Callable[[], Tensor]]:
     """Reading one batch of windows in one thread, and augmenting one that is on the device."""
-    board, store = loader.board, loader.ring.store
-    windows = loader.windows_of(np.arange(loader.batch, dtype=np.int64), epoch=0)
-    frames_NT = windows.frames_BVT.reshape(-1, windows.frames_BVT.shape[2])
-    raw_NTF = np.empty((*frames_NT.shape, store.geometry.frame_bytes), dtype=np.uint8)
-    clips = len(frames_NT) // loader.batch
+    board, windows = loader.board, loader.windows_of(np.arange(loader.batch, dtype=np.int64), epoch=0)
+    clips, length = windows.flat.shape
+    ring = reader(loader.ring.store, clips, length, loader.device)  # the loader's own is in use
 
-    def read() -> None:
-        for clip, frames_T in enumerate(frames_NT):
-            store.read(loader.videos.ids[windows.index_B[clip // clips]], frames_T, raw_NTF[clip])
+    def read() -> Tensor:
+        return next(raw_NTF for _, raw_NTF in ring.read(loader.videos, iter([windows])))
 
-    read()
-    on_device_NTF = torch.from_numpy(raw_NTF).to(loader.device, copy=True)
+    on_device_NTF = read().clone()
 
     def augmented() -> Tensor:
         kernel = board.augment.blur_kernel

@@ -16,8 +16,9 @@ import torch
 from kdbench import provenance, streams
 from kdbench.api import Task, TeacherCard, TeacherNetwork
 from kdbench.course import Course, CourseResult, EpochWatcher, follow
-from kdbench.data.loader import TestLoader, TrainingLoader
+from kdbench.data.loader import TestLoader, TrainingLoader, VideoList
 from kdbench.data.material import Access, Material, open_material
+from kdbench.data.placement import Placed, bytes_of, place_frames, require_room
 from kdbench.evaluate import Evaluation
 from kdbench.models import Network, build_network, num_parameters, place
 from kdbench.objective import Objective
@@ -62,6 +63,7 @@ class Bench:
     watcher: EpochWatcher
     runs: Path = Path("runs")
     device: str | None = None
+    placement: str = "mmap"
     untrusted_teacher: bool = False
 
     @property
@@ -78,6 +80,12 @@ class Inputs:
     transfer: Transfer | None = None
     taught: Taught | None = None
 
+    @property
+    def frame_bytes(self) -> int:
+        """What all frames of the run take when they are copied."""
+        materials = [self.material, *([self.transfer.material] if self.transfer else [])]
+        return sum(bytes_of(each.store, (*each.train.ids, *each.test.ids)) for each in materials)
+
 
 def execute(request: RunRequest, bench: Bench, *, patient: bool = False) -> Record:
     """Do a run, or continue it, or return the record of a finished one.
@@ -87,7 +95,7 @@ def execute(request: RunRequest, bench: Bench, *, patient: bool = False) -> Reco
     """
     parts = check(request, bench.registry)
     material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
-    transfer = Transfer.of(request.board, bench.access)
+    transfer = Transfer.of(request.board, bench.access, bench.placement)
     taught = _obtain_teacher(request, bench, material, transfer)
     config = run_config(request, parts, _setting(request, bench, Inputs(material, transfer, taught)))
     rundir = RunDir(bench.runs / request.board.name / run_id(config))
@@ -169,6 +177,7 @@ class Session:
         self.request, self.bench, self.parts, self.rundir = request, bench, parts, rundir
         self.material, self.transfer, self.taught = inputs.material, inputs.transfer, inputs.taught
         self.device, self.precision = device_and_precision(request.board, bench.device)
+        require_room(bench.placement, inputs.frame_bytes, self.device)
         _reset_peak_memory(self.device)
         self.network = self._build_network()
         self.training = self._build_training()
@@ -181,7 +190,9 @@ class Session:
         board, method, seed = self.request.board, self.parts.method, self.request.seed
         objective = Objective(board.objective, len(self.material.train), seed, method.base_weights)
         tuples = objective.needs_tuple or method.needs_tuple
-        loader = TrainingLoader(board, self.material.store, self.material.train, self.device, seed, tuples=tuples)
+        loader = TrainingLoader(
+            board, self._frames(self.material.train), self.material.train, self.device, seed, tuples=tuples
+        )
         task = Task(
             num_classes=len(self.material.classes),
             num_videos=len(self.material.train),
@@ -206,13 +217,16 @@ class Session:
             seed=seed,
         )
 
+    def _frames(self, videos: VideoList) -> Placed:
+        return place_frames(self.bench.placement, self.material.store, videos.ids, self.device)
+
     def complete(self) -> Record:
         """Train, keep the weights, fine-tune, and put everything into the record."""
         board, material = self.request.board, self.material
         course = Course(
             name="train",
             training=self.training,
-            test=TestLoader(board, material.store, material.test, self.device),
+            test=TestLoader(board, self._frames(material.test), material.test, self.device),
             export=lambda: self.parts.method.export(self.network),
             views=board.evaluation.views,
             marks=board.stage_epochs,

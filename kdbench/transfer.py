@@ -10,8 +10,9 @@ from kdbench import streams
 from kdbench.api import Method
 from kdbench.board import Board, transfer_board
 from kdbench.course import Course, CourseResult, EpochWatcher, follow
-from kdbench.data.loader import TestLoader, TrainingLoader
+from kdbench.data.loader import TestLoader, TrainingLoader, VideoList
 from kdbench.data.material import Access, Material, open_material
+from kdbench.data.placement import Placed, place_frames
 from kdbench.models import Network
 from kdbench.objective import Objective
 from kdbench.records import TransferResult
@@ -26,14 +27,19 @@ class Transfer:
     board: Board
     mode: str
     material: Material
+    placement: str = "mmap"  # of the frames (see kdbench.data.placement)
 
     @classmethod
-    def of(cls, board: Board, access: Access) -> Transfer | None:
+    def of(cls, board: Board, access: Access, placement: str = "mmap") -> Transfer | None:
         """The transfer a board asks for, with its data opened; None for a board that has none."""
         if board.transfer is None:
             return None
         second = transfer_board(board)
-        return cls(second, board.transfer.mode, open_material(second, 1.0, access))
+        return cls(second, board.transfer.mode, open_material(second, 1.0, access), placement)
+
+    def frames(self, videos: VideoList, device: torch.device) -> Placed:
+        """The frames of some of its videos, where the run wants them."""
+        return place_frames(self.placement, self.material.store, videos.ids, device)
 
 
 def fine_tune(
@@ -56,7 +62,7 @@ def fine_tune(
         objective=Objective(board.objective, len(material.train), seed, {}).to(where),
         method=Method(),
         teacher=None,
-        loader=TrainingLoader(board, material.store, material.train, where, seed, tuples=False),
+        loader=TrainingLoader(board, transfer.frames(material.train, where), material.train, where, seed, tuples=False),
         optimiser=make_optimiser(board.optim, *trained),
         optim=board.optim,
         precision=precision,
@@ -65,7 +71,7 @@ def fine_tune(
     course = Course(
         name="transfer",
         training=training,
-        test=TestLoader(board, material.store, material.test, where),
+        test=TestLoader(board, transfer.frames(material.test, where), material.test, where),
         export=lambda: student,
         views=board.evaluation.views,
         marks=(board.optim.epochs,),

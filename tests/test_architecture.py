@@ -50,6 +50,7 @@ ROOMS = [
     "kdbench.data.prepare",
     "kdbench.data.verify",
     "kdbench.data.devices",
+    "kdbench.data.placement",
     "kdbench.data.augment",
     "kdbench.data.loader",
     "kdbench.data.material",

@@ -19,6 +19,13 @@ from kdbench.board import DEFAULT_BOARD
 @click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
+@click.option(
+    "--placement",
+    type=click.Choice(["mmap", "ram", "gpu"]),
+    default="mmap",
+    show_default=True,
+    help="Read frames from the disk, or copy them once into host or CUDA memory.",
+)
 @click.option("--profile", type=click.Path(path_type=Path), help="Write a trace of three steps to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Plain numbers.")
 def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], as_json: bool, **given: Any) -> None:
@@ -39,7 +46,8 @@ def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], 
     with TerminalWatcher() as watcher:
         folders = videos_by_dataset(videos, read.data.dataset)
         access = Access(registry=load_registry(), watcher=watcher, videos=folders)
-        place = Bench(access=access, watcher=watcher, runs=given["runs"], device=given["device"])
+        where = {name: given[name] for name in ("runs", "device", "placement")}
+        place = Bench(access=access, watcher=watcher, **where)
         found = measure(open_training(request, place), given["profile"]).facts()
         forecast = Forecast(read, access, given["device"])
         found["predicted_cell_hours"] = forecast.seconds(request) / 3600

@@ -23,6 +23,13 @@ from kdbench.board import DEFAULT_BOARD
 @click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
+@click.option(
+    "--placement",
+    type=click.Choice(["mmap", "ram", "gpu"]),
+    default="mmap",
+    show_default=True,
+    help="Read frames from the disk, or copy them once into host or CUDA memory.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that decode videos.  [default: all cores]")
 @click.option("--allow-missing", is_flag=True, help="Run on the videos that are there; the record is never ranked.")
 @click.option("--untrusted-teacher", is_flag=True, help="Use a teacher that does not say what it has seen.")
@@ -57,6 +64,7 @@ def run(board: str, options: Sequence[str], videos: Sequence[str], plugins: Sequ
             watcher=watcher,
             runs=given["runs"],
             device=given["device"],
+            placement=given["placement"],
             untrusted_teacher=given["untrusted_teacher"],
         )
         record = execute(RunRequest(board=read, options=key_values(options), **asked), bench)

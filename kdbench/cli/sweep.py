@@ -42,6 +42,13 @@ def _listed(convert: type) -> Any:
 @click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
+@click.option(
+    "--placement",
+    type=click.Choice(["mmap", "ram", "gpu"]),
+    default="mmap",
+    show_default=True,
+    help="Read frames from the disk, or copy them once into host or CUDA memory.",
+)
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
 def sweep(board: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Fill the cells of a board, teachers first.
@@ -79,7 +86,8 @@ def _launch(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> int
     with TerminalWatcher() as watcher:
         folders = videos_by_dataset(given["videos"], board.data.dataset)
         access = Access(registry=registry, watcher=watcher, videos=folders)
-        bench = Bench(access=access, watcher=watcher, runs=given["runs"], device=given["device"])
+        where = {name: given[name] for name in ("runs", "device", "placement")}
+        bench = Bench(access=access, watcher=watcher, **where)
 
         def job_of(number: int, run: PlannedRun) -> Job:
             def here() -> None:

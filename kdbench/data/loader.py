@@ -1,7 +1,8 @@
 """Data set + subset + board -> batches on the device: seeded, endless by epochs, the same after any resume.
 
 A batch depends only on (seed, epoch, position in the epoch). Threads read the windows of the next batches
-from the frame store into a ring of reused (on CUDA: pinned) buffers while the device works on this one.
+into a ring of reused (on CUDA: pinned) buffers and send them on while the device works on this one; frames that
+lie on the device already are gathered there.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -21,11 +23,15 @@ from torch import Tensor
 from kdbench.api import Batch
 from kdbench.board import Board
 from kdbench.data import augment, sampling
-from kdbench.data.devices import send
+from kdbench.data.decode import cores
+from kdbench.data.devices import Mirror, send, side_stream
+from kdbench.data.placement import FrameSource, OnDevice, Placed
 from kdbench.data.sampling import Ints
 from kdbench.data.store import FrameStore
 
-RING = 3
+# Threads read frames side by side, the more so where they are decoded; a batch more than threads is under way.
+THREADS = min(cores(), 8)
+AHEAD = THREADS + 1
 # One seed for all runs: every network is asked about the same transforms of the same test tuples.
 PRETEXT_TEST_SEED = 0
 
@@ -63,71 +69,113 @@ class Windows:
     pretext_B: Ints | None = None
     spatial_N: Ints | None = None
 
+    @property
+    def flat(self) -> Ints:
+        """The frames (N, T) of all N = B * V windows, one after the other."""
+        return self.frames_BVT.reshape(-1, self.frames_BVT.shape[2])
+
 
 class Slot:
-    """One reused buffer for raw windows, and the copy to the device that last read it."""
+    """One reused buffer for raw windows, filled by a thread that also sends it on its way to the device."""
 
-    def __init__(self, size: tuple[int, int, int], device: torch.device) -> None:
-        self.raw_NTF = torch.empty(size, dtype=torch.uint8, pin_memory=device.type == "cuda")
-        self.copied: Any = None  # a CUDA event, which carries no types
+    def __init__(self, size: tuple[int, int, int], device: torch.device, beside: Any) -> None:
+        self.mirror = Mirror(size, device, beside)
 
-    def fill(self, store: FrameStore, videos: VideoList, windows: Windows) -> None:
-        """Read the windows; runs in a thread, which alone waits for the last copy out of this buffer."""
-        if self.copied:
-            self.copied.synchronize()
-        raw, views = self.raw_NTF.numpy(), windows.frames_BVT.shape[1]
-        for clip, frames_T in enumerate(windows.frames_BVT.reshape(-1, windows.frames_BVT.shape[2])):
+    def fill(self, store: FrameSource, videos: VideoList, windows: Windows) -> float:
+        """Read the windows; says when the reading began, for only then the buffer was free."""
+        self.mirror.wait_until_free()
+        begin = time.perf_counter()
+        raw, views = self.mirror.host.numpy(), windows.frames_BVT.shape[1]
+        for clip, frames_T in enumerate(windows.flat):
             store.read(videos.ids[windows.index_B[clip // views]], frames_T, raw[clip])
-
-    def on(self, device: torch.device, clips: int) -> Tensor:
-        """The first `clips` windows on the device; on the CPU the buffer itself."""
-        if device.type != "cuda":
-            return self.raw_NTF[:clips]
-        moved = self.raw_NTF[:clips].to(device, non_blocking=True)
-        self.copied = torch.cuda.current_stream(device).record_event()
-        return moved
+        self.mirror.start(len(windows.flat))
+        return begin
 
 
 class Ring:
-    """Reused buffers, filled by threads a few batches ahead. One reader at a time."""
+    """Reused buffers, filled and sent to the device by threads a few batches ahead. One reader at a time."""
 
-    def __init__(self, store: FrameStore, clips: int, length: int, device: torch.device) -> None:
-        self.store, self.device = store, device
-        self.slots = [Slot((clips, length, store.geometry.frame_bytes), device) for _ in range(RING + 1)]
-        self.wait_s = 0.0
+    def __init__(self, store: FrameSource, clips: int, length: int, device: torch.device) -> None:
+        self.store, self.device, self.wait_s = store, device, 0.0
+        self.beside = side_stream(device)
+        size = (clips, length, store.geometry.frame_bytes)
+        self.slots = [Slot(size, device, self.beside) for _ in range(AHEAD + 1)]
 
     def read(self, videos: VideoList, batches: Iterator[Windows]) -> Iterator[tuple[Windows, Tensor]]:
-        """Yield each batch's windows with its frames (N, T, F) on the device, in order."""
+        """Yield each batch's windows with its frames (N, T, F) on the device, in order.
+
+        The frames are there until the next batch is asked for.
+        """
         free = deque(self.slots)
-        with ThreadPoolExecutor(max_workers=2) as threads:
-            ahead: deque[tuple[Windows, Slot, Future[None]]] = deque()
+        with self._beside(), ThreadPoolExecutor(THREADS) as threads:
+            ahead: deque[tuple[Windows, Slot, Future[float]]] = deque()
             while True:
-                while len(ahead) < RING and (windows := next(batches, None)) is not None:
+                while len(ahead) < AHEAD and (windows := next(batches, None)) is not None:
                     slot = free.popleft()
                     ahead.append((windows, slot, threads.submit(slot.fill, self.store, videos, windows)))
                 if not ahead:
                     return
                 windows, slot, filled = ahead.popleft()
-                begin = time.perf_counter()
-                filled.result()
-                self.wait_s += time.perf_counter() - begin
-                batch, views, _ = windows.frames_BVT.shape
-                yield windows, slot.on(self.device, batch * views)
+                self._wait_for(filled)
+                yield windows, slot.mirror.arrived(len(windows.flat))
+                slot.mirror.done()
                 free.append(slot)
+
+    def _wait_for(self, filled: Future[float]) -> None:
+        begin = time.perf_counter()
+        reading = filled.result()
+        # As long as the device held the buffer, it was the device that was behind, and not the input.
+        self.wait_s += max(0.0, time.perf_counter() - max(begin, reading))
+
+    @contextmanager
+    def _beside(self) -> Iterator[None]:
+        """Order the copies after all work before the reading, and all work after it after the copies.
+
+        The memory of the buffers may have had, and may get, other users on the computing stream.
+        """
+        if self.beside is None:
+            yield
+            return
+        self.beside.wait_stream(torch.cuda.current_stream(self.device))
+        try:
+            yield
+        finally:
+            torch.cuda.current_stream(self.device).wait_stream(self.beside)
+
+
+class Resident:
+    """Reads frames that are on the device already: there is nothing to wait for."""
+
+    wait_s = 0.0
+
+    def __init__(self, store: OnDevice) -> None:
+        self.store = store
+
+    def read(self, videos: VideoList, batches: Iterator[Windows]) -> Iterator[tuple[Windows, Tensor]]:
+        """What Ring.read does."""
+        for windows in batches:
+            views = windows.frames_BVT.shape[1]
+            ids = [videos.ids[index] for index in np.repeat(windows.index_B, views)]
+            yield windows, self.store.gather(ids, windows.flat)
+
+
+def reader(frames: FrameSource | OnDevice, clips: int, length: int, device: torch.device) -> Ring | Resident:
+    """What reads batches of at most `clips` windows of `length` frames, wherever the frames lie."""
+    return Resident(frames) if isinstance(frames, OnDevice) else Ring(frames, clips, length, device)
 
 
 class TrainingLoader:
     """The batches of each epoch. `tuples` decides between tuples of three clips and single clips."""
 
     def __init__(
-        self, board: Board, store: FrameStore, videos: VideoList, device: torch.device, seed: int, *, tuples: bool
+        self, board: Board, frames: Placed, videos: VideoList, device: torch.device, seed: int, *, tuples: bool
     ) -> None:
         self.board, self.videos, self.device, self.seed, self.tuples = board, videos, device, seed, tuples
         # A subset smaller than a batch is one batch; else the last, incomplete batch is dropped.
         self.batch = min(board.optim.batch, len(videos))
         self.steps = len(videos) // self.batch
         clips = board.clip.per_tuple if tuples else 1
-        self.ring = Ring(store, self.batch * clips, board.clip.length, device)
+        self.ring = reader(frames, self.batch * clips, board.clip.length, device)
         self.labels = torch.from_numpy(videos.labels).to(device)
 
     @property
@@ -179,10 +227,10 @@ class TestLoader:
 
     __test__ = False  # the name is the vocabulary's; pytest must not collect it
 
-    def __init__(self, board: Board, store: FrameStore, videos: VideoList, device: torch.device) -> None:
+    def __init__(self, board: Board, frames: Placed, videos: VideoList, device: torch.device) -> None:
         self.board, self.videos, self.device = board, videos, device
         self.batch = 4 * board.optim.batch
-        self.ring = Ring(store, self.batch, board.clip.length, device)
+        self.ring = reader(frames, self.batch, board.clip.length, device)
 
     def clips(self, views: int) -> Iterator[Tensor]:
         """Yield clips (N, 3, T, S, S): all views of the first video, then those of the second, and so on."""
