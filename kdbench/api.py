@@ -6,6 +6,7 @@ clips, C channels, T frames, H height, W width, K classes, D features, E dimensi
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -345,26 +346,44 @@ class VideoDataset(Plugin, ABC):
 # --- launchers ---------------------------------------------------------------------------------------------
 
 
+def _nothing() -> None:
+    """What there is to do after a run, where nothing was asked for."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One run of a sweep: the arguments after `kdbench`, and a way of doing it in this process.
 
-    `here` raises what the run raises. A launcher that sends jobs elsewhere uses `command` alone.
+    `command` is whole: in the folder where the sweep was started, another process does the run with it.
+    `here` does it in this process, and raises what the run raises. `ended` is for this process to call once
+    the run has ended well, wherever that was, and may raise a KdbenchError. `title` is what people are told;
+    `weight` is the length to expect, compared with the other jobs.
     """
 
     command: tuple[str, ...]
     here: Callable[[], None]
+    ended: Callable[[], None] = _nothing
+    title: str = ""
+    weight: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """The title, or the command where there is none."""
+        return self.title or shlex.join(("kdbench", *self.command))
 
 
 class Launcher(Plugin, ABC):
-    """A way of running the cells of a sweep."""
+    """A way of running the cells of a sweep. One launcher of all says `default`: it is used where none is named."""
+
+    default: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
         self.options = options if options is not None else self.Options()
 
     @abstractmethod
     def launch(self, jobs: Iterable[Job], say: Callable[[str], None]) -> int:
-        """Do every job, in order of the list where that matters; one that fails does not stop the rest.
+        """Do every job and return when all have ended; one that fails is told and does not stop the rest.
 
-        Returns how many failed.
+        No job needs another one of the list: a sweep launches the teachers' runs first, then the others.
+        Calls `ended` of each job that ended well. Returns how many failed, in `ended` too.
         """

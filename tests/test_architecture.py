@@ -89,6 +89,7 @@ ROOMS = [
     "kdbench.cli.arguments",
     "kdbench.cli.progress",
     "kdbench.cli.summary",
+    "kdbench.cli.launching",
     "kdbench.cli",
     "kdbench.cli.run",
     "kdbench.cli.sweep",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,9 @@ def _listed(convert: type) -> Any:
 @click.option("--dry-run", is_flag=True, help="Show what is done, stale and to do, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="The plan as JSON (with --dry-run).")
 @click.option("--submit", "submitting", is_flag=True, help="Put each finished record on its leaderboard at once.")
-@click.option("--launcher", default=None, help="How runs are started.  [default: one after another, here]")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Runs at once, each in a process of its own.")
+@click.option("--launcher", help="How runs are started.  [default: one after another, here]")
+@click.option("--launcher-option", "launcher_options", multiple=True, metavar="KEY=VALUE", help="Option of it.")
 @click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
 @click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
@@ -57,6 +58,7 @@ def sweep(board: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     recorded in its folder, tried again next time, and does not stop the others.
     """
     from kdbench.board import BOARDS, load_board
+    from kdbench.cli.launching import Sweep
     from kdbench.registry import load_registry
     from kdbench.sweep import Choice, Found, finished_records, make_plan
 
@@ -68,39 +70,10 @@ def sweep(board: str, dry_run: bool, as_json: bool, **given: Any) -> None:
         hours = _forecast(plan, read, registry, given)
         click.echo(_plan_json(plan, hours) if as_json else _plan_text(plan, hours))
         return
-    failures = _launch(plan, read, registry, given)
+    runs, failures = Sweep(read, board, registry, given).launch(plan)
+    click.echo(f"{runs - failures} runs done, {failures} failed")
     if failures:
         raise click.exceptions.Exit(1)
-
-
-def _launch(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> int:
-    from kdbench.api import Job
-    from kdbench.cli.arguments import videos_by_dataset
-    from kdbench.cli.progress import TerminalWatcher
-    from kdbench.data.material import Access
-    from kdbench.leaderboard.submit import submit_run
-    from kdbench.run import Bench, execute
-
-    waiting = list(plan.waiting())
-    launcher = registry.get("launchers", given["launcher"] or registry.names("launchers")[0]).make({})
-    with TerminalWatcher() as watcher:
-        folders = videos_by_dataset(given["videos"], board.data.dataset)
-        access = Access(registry=registry, watcher=watcher, videos=folders)
-        where = {name: given[name] for name in ("runs", "device", "placement")}
-        bench = Bench(access=access, watcher=watcher, **where)
-
-        def job_of(number: int, run: PlannedRun) -> Job:
-            def here() -> None:
-                watcher.say(f"[{number}/{len(waiting)}] {run.request.command()}")
-                record = execute(run.request, bench)
-                if given["submitting"]:
-                    submit_run(given["runs"] / board.name / record.run_id)
-
-            return Job(tuple(shlex.split(run.request.command())[1:]), here)
-
-        failures = int(launcher.launch([job_of(at + 1, run) for at, run in enumerate(waiting)], watcher.say))
-    click.echo(f"{len(waiting) - failures} runs done, {failures} failed")
-    return failures
 
 
 def _forecast(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> dict[str, float]:

@@ -12,18 +12,20 @@ class Local(Launcher):
 
     name = "local"
     source = "kdbench"
+    default = True
 
     def launch(self, jobs: Iterable[Job], say: Callable[[str], None]) -> int:
         failures = 0
         for job in jobs:
             try:
                 job.here()
+                job.ended()
             except KdbenchError as error:
                 failures += 1
-                say(f"failed: kdbench {' '.join(job.command)}: {error}")
+                say(f"failed: {job.name}: {error}")
             except Exception as error:  # a bug in one plugin must not cost the other cells their night
                 failures += 1
-                say(f"failed: kdbench {' '.join(job.command)}: {type(error).__name__}: {error}")
+                say(f"failed: {job.name}: {type(error).__name__}: {error}")
         return failures
 
 
