@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torchvision.transforms.v2.functional as reference
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbench.board import Board, load_board
 from kdbench.data import augment
@@ -39,21 +41,126 @@ def random_frames(board: Board, count: int, frames: int) -> Tensor:
     return torch.randint(0, 256, (count, frames, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
+OPERATORS = {
+    BRIGHTNESS: reference.adjust_brightness,
+    CONTRAST: reference.adjust_contrast,
+    SATURATION: reference.adjust_saturation,
+    HUE: reference.adjust_hue,
+}
+
+
+def whole_frames(board: Board, raw_TF: Tensor) -> Tensor:
+    """Stored frames of a clip -> RGB (T, 3, H, W) in float64: BT.601, limited range, each chroma byte for 2 x 2."""
+    height, width = board.frames.height, board.frames.width
+    luma, u, v = raw_TF.double().split([height * width, *[(height + 1) // 2 * ((width + 1) // 2)] * 2], dim=1)
+    u, v = (
+        plane.view(len(raw_TF), (height + 1) // 2, -1).repeat_interleave(2, 1).repeat_interleave(2, 2) - 128
+        for plane in (u, v)
+    )
+    u, v = u[:, :height, :width] / 224, v[:, :height, :width] / 224
+    luma = (luma.view(-1, height, width) - 16) / 219
+    red, green, blue = luma + 1.402 * v, luma - 0.344136 * u - 0.714136 * v, luma + 1.772 * u
+    return torch.stack([red, green, blue], dim=1).clamp(0, 1)
+
+
+def one_clip(board: Board, raw_TF: Tensor, drawn: ClipParameters, at: int) -> Tensor:
+    """What the board does to a clip, (3, T, S, S), by torchvision's operators one after the other."""
+    crop = board.frames.crop
+    frames = whole_frames(board, raw_TF)
+    frames = reference.crop(frames, int(drawn.top_N[at]), int(drawn.left_N[at]), crop, crop)
+    frames = reference.horizontal_flip(frames) if drawn.flip_N[at] else frames
+    for kind, factor in zip(drawn.order_NP[at], drawn.factors_NP[at], strict=True):
+        frames = OPERATORS[kind](frames, float(factor))
+    frames = reference.rgb_to_grayscale(frames, num_output_channels=3) if drawn.grey_N[at] else frames
+    sigma = float(drawn.sigma_N[at])
+    frames = reference.gaussian_blur(frames, [11, 11], [sigma, sigma]) if sigma else frames
+    frames = reference.normalize(frames, list(board.frames.mean), list(board.frames.std))
+    return (frames.roll(1, dims=0) - frames if board.frames.modality == "res" else frames).transpose(0, 1)
+
+
+@pytest.mark.parametrize("modality", ["res", "rgb"])
+def test_the_whole_way_of_a_clip_equals_torchvisions_operators_one_after_the_other(modality: str) -> None:
+    board = small_board()
+    board = msgspec.structs.replace(board, frames=msgspec.structs.replace(board.frames, modality=modality))
+    drawn, raw = parameters(board), random_frames(board, 40, 4)
+    for each in (drawn.flip_N, drawn.grey_N, drawn.sigma_N, drawn.factors_NP[drawn.order_NP == HUE]):
+        assert 0 < np.count_nonzero(each) < len(each)
+    clips = augment.to_clips(board.frames, raw, drawn, board.augment.blur_kernel, None)
+    wanted = torch.stack([one_clip(board, raw[at], drawn, at) for at in range(40)])
+    assert (clips - wanted).abs().max() <= 1e-5
+
+
+class Operations(TorchDispatchMode):
+    """Names what this thread asks of the device, and what of it needs a value or a size back, so that the host waits.
+
+    Pure views are left out: they start nothing on a device.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.waits: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = function._schema.name
+        aliases = [each.alias_info for each in function._schema.returns]
+        if not any(alias and not alias.is_write for alias in aliases):
+            self.names.append(name)
+        # An index of truth values is counted out inside the operation, where no mode sees it.
+        indices = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else []
+        masked = any(isinstance(each, Tensor) and each.dtype is torch.bool for each in indices)
+        if masked or name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::item", "aten::masked_select"):
+            self.waits.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+def every_change(clips: int) -> ClipParameters:
+    """Parameters with which each kind of change happens to some clips: each adjustment before a hue and after one."""
+    drawn = augment.centre_parameters(small_board().frames, clips)
+    odd = np.arange(clips) % 2
+    return replace(
+        drawn,
+        flip_N=odd,
+        order_NP=np.where(odd[:, None], [HUE, SATURATION, CONTRAST, BRIGHTNESS], np.arange(4)),
+        factors_NP=np.where(odd[:, None], [0.1, 1.2, 0.8, 1.3], [0.7, 1.2, 0.8, -0.1]),
+        grey_N=odd,
+        sigma_N=np.where(odd, 1.5, 0.0),
+    )
+
+
+def operations_of(videos: int) -> Operations:
+    """What a batch of tuples of three clips asks of the device from stored frames to network input."""
+    board, clips = small_board(), 3 * videos
+    raw = random_frames(board, clips, 2)
+    with Operations() as asked:
+        done = augment.to_clips(board.frames, raw, every_change(clips), 11, np.arange(clips) % 5)
+        done.contiguous(memory_format=torch.channels_last_3d)
+    return asked
+
+
+def test_a_batch_is_augmented_in_at_most_180_operations_however_many_videos_it_has() -> None:
+    assert len(operations_of(2).names) == len(operations_of(32).names) <= 180
+
+
+def test_augmentation_reads_no_value_back_from_the_device() -> None:
+    assert operations_of(2).waits == []
+
+
+def test_an_operation_that_waits_for_the_device_would_be_seen() -> None:
+    with Operations() as asked:
+        torch.ones(2)[torch.tensor([True, False])].sum().item()
+    assert asked.waits == ["aten::index", "aten::_local_scalar_dense"]
+
+
 def test_jitter_and_grey_equal_torchvisions_operators_for_the_same_parameters() -> None:
     drawn, clips = parameters(), random_clips(40)
     result = augment.jitter(clips.clone(), drawn)
-    operators = {
-        BRIGHTNESS: reference.adjust_brightness,
-        CONTRAST: reference.adjust_contrast,
-        SATURATION: reference.adjust_saturation,
-        HUE: reference.adjust_hue,
-    }
     for clip, mine, order, factors, grey in zip(
         clips, result, drawn.order_NP, drawn.factors_NP, drawn.grey_N, strict=True
     ):
         frames = clip.transpose(0, 1)
         for kind, factor in zip(order, factors, strict=True):
-            frames = operators[kind](frames, float(factor))
+            frames = OPERATORS[kind](frames, float(factor))
         if grey:
             frames = reference.rgb_to_grayscale(frames, num_output_channels=3)
         assert (frames.transpose(0, 1) - mine).abs().max() <= 1e-5
