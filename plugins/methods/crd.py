@@ -46,7 +46,7 @@ class ContrastiveDistillation(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """`negatives` K, `temperature` tau and `momentum` of the banks; embeddings have `dimensions`."""
+        """`weight` of both directions, `negatives` K, `temperature` tau, `momentum` of banks of (n, `dimensions`)."""
 
         weight: float = 0.8
         dimensions: int = 128

@@ -38,7 +38,7 @@ class CorrelationDistillation(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """`beta` weighs the relation of classes, `gamma` that of the batch's videos, `weight` both."""
+        """`beta` weighs the rows of p, `gamma` its columns, `weight` both; `temperature` is tau."""
 
         weight: float = 2.0
         beta: float = 1.0

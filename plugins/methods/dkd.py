@@ -40,7 +40,7 @@ class DecoupledDistillation(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """`alpha` weighs the target class, `beta` the others; the weights rise over `warmup_epochs` epochs."""
+        """`alpha` weighs the target class, `beta` the others; both rise over `warmup_epochs`; `temperature` is tau."""
 
         alpha: float = 1.0
         beta: float = 8.0

@@ -1,12 +1,12 @@
 """FitNets: the student's hint layer is regressed onto the teacher's.
 
 Romero, Ballas, Kahou, Chassang, Gatta and Bengio, "FitNets: Hints for Thin Deep Nets", ICLR 2015,
-arXiv:1412.6550, Eq. 3, on the feature maps of stage 2. Default weight 100 on the mean squared distance.
+arXiv:1412.6550, Eq. 3, on the feature maps of stage 2. Default weight 100 on the mean squared distance, that of
+mdistiller.
 
-Deviations: one stage instead of two (the hint is trained together with the board's terms, as later
-collections of methods do), the mean instead of half the sum, and a regressor of a 1x1x1 convolution, batch
-normalisation and ReLU instead of a larger convolution. Maps that differ in T, H or W are average-pooled to the
-smaller of both in each of these.
+Deviations: one phase instead of two (the hint is trained together with the board's terms, as in mdistiller), the
+mean instead of half the sum, and a regressor of a 1x1x1 convolution, batch normalisation and ReLU instead of a
+larger convolution. Maps that differ in T, H or W are average-pooled to the smaller of both in each of these.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Logit regression: the squared distance of the action logits.
 
 Ba and Caruana, "Do Deep Nets Really Need to be Deep?", NeurIPS 2014, arXiv:1312.6184, Eq. 1. Default weight
-0.1, a common choice of later collections of methods beside cross-entropy; the paper trains on the distance alone.
+0.1, that of Knowledge-Distillation-Zoo beside cross-entropy; the paper trains on the distance alone.
 
 Deviations: the mean over classes too, and no factor 1/2 (Eq. 1 has 1/(2B) times the sum).
 """

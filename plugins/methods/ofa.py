@@ -53,7 +53,7 @@ class OneForAll(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """Weights of the student's `logits` and of the sum over `stages`; `eps` strengthens the true class."""
+        """`logits` and `stages` are weights; `eps` above 1 strengthens the true class; `temperature` is tau."""
 
         logits: float = 1.0
         stages: float = 1.0

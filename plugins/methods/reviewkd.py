@@ -8,7 +8,8 @@ average-pooled to at most 4, 2 and 1 cells along each of T, H and W (weights 1/2
 would be pooled), as a weighted mean. Defaults: weight 5, rising over 20 epochs, at most 512 channels inside.
 
 Deviations: the taps are behind the last ReLU of each stage, where the authors tap before it on CIFAR-100;
-what comes from above is resized by nearest neighbours along T too.
+what comes from above is resized by nearest neighbours along T too. Over T, the 512 channels inside make the
+first level dearer than many a student's whole forward pass: `channels` lowers that.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Park, Kim, Lu and Cho, "Relational Knowledge Distillation", CVPR 2019, arXiv:1904.05068, sections 3.2.1 and 3.2.2,
 on the pooled features. Distances of pairs are divided by their mean over the batch; the angle at video j is the
 cosine between the directions from j to i and from j to k; both are compared by the Huber loss. Defaults: weights
-25 (distance) and 50 (angle), as for classification in later collections of methods.
+25 (distance) and 50 (angle), those of mdistiller.
 
 Deviations: means over all B^2 pairs and B^3 triples, those with equal members (which are 0) included, as in the
 authors' code. The angles take O(B^3) memory; the batch must be at least 3.

@@ -7,7 +7,7 @@ without the constant, 0.5 * mean ((F_t - mu)^2 / variance + log variance), summe
 negative. Defaults: weight 1 and an initial variance of 5.
 
 Deviations: the mean over positions and channels instead of the sum, and 1e-5 is added to the variance, both as
-in later collections of methods. Maps that differ in T, H or W are average-pooled to the smaller of both in each.
+in RepDistiller. Maps that differ in T, H or W are average-pooled to the smaller of both in each of these.
 """
 
 from __future__ import annotations

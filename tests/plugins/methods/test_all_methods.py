@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from kdbench.api import Batch, Progress
+from kdbench.api import Batch, Outputs, Progress
 from kdbench.run import open_training
 from kdbench.train import Training, take_step
 from tests.tiny import bench, registry, request
 
 METHODS = registry().names("methods")
+
+
+WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "repeat_interleave.Tensor")
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations that, on a GPU, would make the host wait: a number or a shape that depends on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = str(func).removeprefix("aten.")
+        picked = args[1] if name in ("index.Tensor", "index_put_.default", "index_put.default") else ()
+        if name.startswith(WAITING) or any(each is not None and each.dtype == torch.bool for each in picked):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +59,22 @@ def two_batches(begun: Training) -> list[Batch]:
     return list(begun.loader.epoch(0))[:2]
 
 
+def progress(begun: Training, number: int) -> Progress:
+    return Progress(0, number, begun.optim.epochs, begun.loader.steps, begun.seed)
+
+
 def step(begun: Training, batch: Batch, number: int) -> dict[str, Tensor]:
-    progress = Progress(0, number, begun.optim.epochs, begun.loader.steps, begun.seed)
-    return take_step(begun, batch, progress)[1]
+    return take_step(begun, batch, progress(begun, number))[1]
+
+
+def asked(begun: Training, batch: Batch) -> tuple[Outputs, Outputs | None]:
+    """What the student and the teacher make of a batch."""
+    method, teacher = begun.method, None
+    if begun.teacher:
+        clips = batch.clips_BVCTHW if method.teacher_views == "tuple" else batch.clips_BVCTHW[:, :1]
+        with torch.no_grad():
+            teacher = begun.teacher.outputs(clips, method.teacher_taps)
+    return begun.network.outputs(batch.clips_BVCTHW, method.student_taps), teacher
 
 
 def copied(module: nn.Module | None) -> dict[str, Tensor]:
@@ -71,12 +107,7 @@ def test_two_steps_train_the_student_and_its_connectors_and_leave_the_rest_alone
 def test_a_method_with_a_teacher_adds_terms_that_move_the_students_backbone(name: str, runs: Path) -> None:
     begun = training(name, runs)
     (batch, *_), method = two_batches(begun), begun.method
-    assert begun.teacher is not None
-    clips = batch.clips_BVCTHW if method.teacher_views == "tuple" else batch.clips_BVCTHW[:, :1]
-    with torch.no_grad():
-        taught = begun.teacher.outputs(clips, method.teacher_taps)
-    student = begun.network.outputs(batch.clips_BVCTHW, method.student_taps)
-    terms = method.losses(batch, student, taught, Progress(0, 0, begun.optim.epochs, begun.loader.steps, begun.seed))
+    terms = method.losses(batch, *asked(begun, batch), progress(begun, 0))
     torch.autograd.backward(torch.stack(list(terms.values())).sum())
     reached = [parameter.grad for parameter in begun.network.backbone.parameters() if parameter.grad is not None]
     assert any(gradient.abs().sum() > 0 for gradient in reached)
@@ -94,3 +125,23 @@ def test_a_training_that_continues_from_its_state_takes_the_same_next_step(name:
     assert changed(mine, theirs) == set()
     assert changed(copied(one.method), copied(other.method)) == set()
     assert changed(copied(one.network), copied(other.network)) == set()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_method_makes_the_host_wait_for_the_device(name: str, runs: Path) -> None:
+    begun = training(name, runs)
+    (batch, *_), method = two_batches(begun), begun.method
+    student, teacher = asked(begun, batch)
+    with Waits() as waits:
+        method.losses(batch, student, teacher, progress(begun, 0))
+        with torch.no_grad():
+            method.after_step(batch, student, teacher, progress(begun, 0))
+    assert waits.found == []
+
+
+def test_a_number_read_from_a_tensor_and_a_mask_as_an_index_are_seen_as_waiting() -> None:
+    numbers = torch.arange(3.0)
+    with Waits() as waits:
+        numbers.sum().item()
+        numbers[numbers > 1].sum()
+    assert waits.found == ["_local_scalar_dense.default", "index.Tensor"]
