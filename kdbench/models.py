@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -31,6 +32,7 @@ class Network(nn.Module):
         self.spec = spec
         self.backbone = backbone
         self.probed = False
+        self.compiled: tuple[torch.Size, Callable[[Tensor], Tensor]] | None = None
         self.action = spec.classifier
         self.pretext = nn.Linear(clips * spec.features, PRETEXT_CLASSES)
         self.projection = nn.Sequential(
@@ -50,6 +52,33 @@ class Network(nn.Module):
             self.backbone.eval()
         return self
 
+    def compile_for(self, clips: int, shape: tuple[int, int, int, int], precision: str) -> str | None:
+        """Let the compiler fuse the backbone for batches of `clips` clips (C, T, H, W), and for no other size.
+
+        Returns the first line of the compiler's complaint, and leaves all as it was, where it fails on a copy.
+        """
+        device = next(self.parameters()).device
+        batch_NCTHW = torch.zeros(clips, *shape, device=device).contiguous(memory_format=torch.channels_last_3d)
+        learns = any(parameter.requires_grad for parameter in self.backbone.parameters())
+        trial = torch.compile(copy.deepcopy(self.backbone).forward, dynamic=False)
+        try:
+            half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+            with half, torch.set_grad_enabled(learns):
+                pooled_ND = trial(batch_NCTHW)
+            if learns:
+                torch.autograd.backward(pooled_ND.float().sum())
+        except Exception as error:  # the compiler, its backends and the C++ compiler raise many kinds
+            return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        self.compiled = batch_NCTHW.shape, torch.compile(self.backbone.forward, dynamic=False)
+        return None
+
+    def _features(self, clips_NCTHW: Tensor, tapped: bool) -> Tensor:
+        """Pooled features (N, D) in fp32, from the compiled backbone where it was compiled for this very size."""
+        run: Callable[[Tensor], Tensor] = self.backbone
+        if self.compiled and self.compiled[0] == clips_NCTHW.shape and not tapped:  # a tap hangs on a module's call
+            run = self.compiled[1]
+        return run(clips_NCTHW).float()
+
     def forward(self, clips_NCTHW: Tensor) -> Tensor:
         """Action logits (N, K) of single clips: what evaluation and fine-tuning use."""
         pooled_ND = self.backbone(clips_NCTHW).float()
@@ -64,7 +93,7 @@ class Network(nn.Module):
         """
         videos, clips = clips_BVCTHW.shape[:2]
         with self._tapped(taps) as caught:
-            pooled_ND = self.backbone(clips_BVCTHW.flatten(0, 1)).float()
+            pooled_ND = self._features(clips_BVCTHW.flatten(0, 1), tapped=bool(taps))
         pooled_BVD = pooled_ND.view(videos, clips, -1)
         pooled_BD = pooled_BVD[:, 0]
         whole = clips * self.spec.features == self.pretext.in_features

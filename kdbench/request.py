@@ -30,6 +30,7 @@ class RunRequest:
     fraction: float = 1.0
     seed: int = 0
     subset_seed: int = 0
+    compiled: bool = False
 
     @property
     def method_name(self) -> str:
@@ -47,14 +48,20 @@ class RunRequest:
         words += [word for name, value in sorted(self.options.items()) for word in ("-o", f"{name}={value}")]
         words += ["--fraction", f"{self.fraction!r}".removesuffix(".0"), "--seed", str(self.seed)]
         words += ["--subset-seed", str(self.subset_seed)] if self.subset_seed else []
+        words += ["--compile"] if self.compiled else []
         return shlex.join(words)
 
 
 def lesson(student: RunRequest, backbone: str, fraction: float) -> RunRequest:
     """The board's own run of a backbone that a student's teacher comes from; all videos are one subset."""
-    subset_seed = 0 if fraction == 1.0 else student.subset_seed
-    seed = student.board.teachers.seed
-    return RunRequest(board=student.board, student=backbone, fraction=fraction, seed=seed, subset_seed=subset_seed)
+    return RunRequest(
+        board=student.board,
+        student=backbone,
+        fraction=fraction,
+        seed=student.board.teachers.seed,
+        subset_seed=0 if fraction == 1.0 else student.subset_seed,
+        compiled=student.compiled,
+    )
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ def run_config(request: RunRequest, parts: Parts, setting: Setting) -> dict[str,
         "fraction": request.fraction,
         "seed": request.seed,
         "subset_seed": request.subset_seed,
+        "compiled": request.compiled,
         "kdbench": __version__,
         "files": {"student": parts.student.origin.sha256, "method": parts.method_plugin.origin.sha256},
         **asdict(setting),

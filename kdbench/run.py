@@ -181,6 +181,7 @@ class Session:
         _reset_peak_memory(self.device)
         self.network = self._build_network()
         self.training = self._build_training()
+        self.compiled = request.compiled and self._compile()
 
     def _build_network(self) -> Network:
         board, classes = self.request.board, len(self.material.classes)
@@ -219,6 +220,22 @@ class Session:
 
     def _frames(self, videos: VideoList) -> Placed:
         return place_frames(self.bench.placement, self.material.store, videos.ids, self.device)
+
+    def _compile(self) -> bool:
+        """Compile student and teacher for the batches of a step; one line where that cannot be done."""
+        training, frames, clip = self.training, self.request.board.frames, self.request.board.clip
+        views, method = clip.per_tuple if training.loader.tuples else 1, training.method
+        plans = [("student", training.network, views, method.student_taps)]
+        if training.teacher:
+            shown = views if method.teacher_views == "tuple" else 1
+            plans.append(("teacher", training.teacher, shown, method.teacher_taps))
+        for who, network, clips, taps in plans:
+            shape = (3, clip.length, frames.crop, frames.crop)
+            size = clips * training.loader.batch
+            problem = "its taps are read" if taps else network.compile_for(size, shape, self.precision)
+            if problem:
+                self.bench.watcher.say(f"the {who} runs uncompiled: {problem}")
+        return any(network.compiled for _, network, _, _ in plans)
 
     def complete(self) -> Record:
         """Train, keep the weights, fine-tune, and put everything into the record."""
@@ -297,7 +314,8 @@ class Session:
             transfer=None,
             derived=derive(trained.rows, stages, final.predictions, board.pins),
             cost=_cost(trained, _peak_memory_mib(self.device)),
-            environment=provenance.environment(self.device, self.precision, self._nondeterministic()),
+            environment=provenance.environment(self.device, self.precision, self._nondeterministic())
+            | {"compiled": self.compiled},
             code=provenance.code(),
             missing_videos=missing,
         )

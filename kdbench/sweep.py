@@ -26,6 +26,7 @@ class Choice:
     fractions: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
     subset_seeds: tuple[int, ...] = ()
+    compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def requests(board: Board, registry: Registry, choice: Choice) -> Iterator[RunRe
                         request = RunRequest(
                             board=board, student=student, teacher=teacher, method=method, fraction=fraction, seed=seed
                         )
+                        request = replace(request, compiled=choice.compiled)
                         for subset_seed in _subset_seeds(board, choice, fraction):
                             yield replace(request, subset_seed=subset_seed)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
+from torch import Tensor
 
 from kdbench.board import load_board
 from kdbench.models import Network, build_network, freeze, num_parameters
@@ -86,6 +90,38 @@ def test_heads_are_computed_in_fp32_under_bf16_autocast() -> None:
     assert torch.equal(out.logits_BK, net.action(out.pooled_BD))
     assert torch.equal(out.pretext_BK, net.pretext(out.pooled_BVD.flatten(1)))
     assert torch.allclose(alone, out.logits_BK, atol=1e-6)
+
+
+def test_a_compiled_backbone_serves_the_size_it_was_compiled_for_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[tuple[int, ...]] = []
+
+    def compiled(function: Callable[[Tensor], Tensor], dynamic: bool) -> Callable[[Tensor], Tensor]:
+        return lambda clips: served.append(tuple(clips.shape)) or function(clips)  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    net = network().eval()
+    names, before = list(net.state_dict()), net.outputs(tuples()).logits_BK
+    shape = tuple(tuples().shape[2:])
+    assert net.compile_for(tuples().shape[0] * 3, shape, "fp32") is None
+    served.clear()
+    assert torch.equal(net.outputs(tuples()).logits_BK, before)
+    net.outputs(tuples(), ("stage2",))  # a tap hangs on the call of a module, which a compiler may fuse away
+    net.outputs(tuples()[:1])
+    net(tuples()[:, 0])
+    assert served == [(tuples().shape[0] * 3, *shape)]
+    assert list(net.state_dict()) == names
+
+
+def test_a_backbone_that_the_compiler_refuses_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no C++ compiler here\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: refuse)
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert net.compile_for(12, tuple(tuples().shape[2:]), "fp32") == "RuntimeError: no C++ compiler here"
+    assert net.compiled is None
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_a_detached_action_head_teaches_the_backbone_nothing() -> None:

@@ -116,6 +116,20 @@ def test_a_subset_run_says_how_many_videos_it_saw_and_marks_its_teacher_as_privi
     assert record.teacher.privileged is True
 
 
+def test_a_run_whose_compiler_fails_goes_on_without_it_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no C++ compiler here")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: refuse)
+    listener, board = Listener(), tiny_board(transfer=None, optim={"epochs": 1})
+    record = execute(request(board, compiled=True), bench(tmp_path, listener))
+    assert "the student runs uncompiled: RuntimeError: no C++ compiler here" in listener.said
+    assert record.environment["compiled"] is False
+    assert record.command.endswith(" --compile")
+
+
 def test_another_subset_seed_draws_other_videos_and_keeps_the_teacher(tmp_path: Path) -> None:
     asked = request(student="c3d", teacher="r3d", fraction=0.5)
     first, other = (execute(replace(asked, subset_seed=seed), bench(tmp_path)) for seed in (0, 1))

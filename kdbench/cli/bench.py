@@ -26,6 +26,7 @@ from kdbench.board import DEFAULT_BOARD
     show_default=True,
     help="Read frames from the disk, or copy them once into host or CUDA memory.",
 )
+@click.option("--compile", "compiled", is_flag=True, help="Let torch's compiler fuse the networks.")
 @click.option("--profile", type=click.Path(path_type=Path), help="Write a trace of three steps to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Plain numbers.")
 def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], as_json: bool, **given: Any) -> None:
@@ -42,7 +43,7 @@ def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], 
     from kdbench.sweep import Choice, requests
 
     read = load_board(board)
-    request = RunRequest(board=read, student=student, teacher=teacher)
+    request = RunRequest(board=read, student=student, teacher=teacher, compiled=given["compiled"])
     with TerminalWatcher() as watcher:
         folders = videos_by_dataset(videos, read.data.dataset)
         access = Access(registry=load_registry(), watcher=watcher, videos=folders)

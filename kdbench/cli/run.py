@@ -30,6 +30,7 @@ from kdbench.board import DEFAULT_BOARD
     show_default=True,
     help="Read frames from the disk, or copy them once into host or CUDA memory.",
 )
+@click.option("--compile", "compiled", is_flag=True, help="Let torch's compiler fuse the networks; said in the record.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that decode videos.  [default: all cores]")
 @click.option("--allow-missing", is_flag=True, help="Run on the videos that are there; the record is never ranked.")
 @click.option("--untrusted-teacher", is_flag=True, help="Use a teacher that does not say what it has seen.")
@@ -51,7 +52,8 @@ def run(board: str, options: Sequence[str], videos: Sequence[str], plugins: Sequ
     read = load_board(board)
     workers = {} if given["workers"] is None else {"workers": given["workers"]}
     folders = videos_by_dataset(videos, read.data.dataset)
-    asked = {name: given[name] for name in ("student", "teacher", "method", "fraction", "seed", "subset_seed")}
+    names = ("student", "teacher", "method", "fraction", "seed", "subset_seed", "compiled")
+    asked = {name: given[name] for name in names}
     with TerminalWatcher() as watcher:
         bench = Bench(
             access=Access(

@@ -50,6 +50,7 @@ def _listed(convert: type) -> Any:
     show_default=True,
     help="Read frames from the disk, or copy them once into host or CUDA memory.",
 )
+@click.option("--compile", "compiled", is_flag=True, help="Let torch's compiler fuse the networks; said in the record.")
 @click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
 def sweep(board: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Fill the cells of a board, teachers first.

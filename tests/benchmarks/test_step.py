@@ -88,6 +88,24 @@ def test_scoring_every_epoch_takes_at_most_8_percent_of_an_epoch_on_all_videos(
     assert tests / (videos * measured.median) <= 0.08
 
 
+@pytest.mark.filterwarnings("default")  # the compiler's own
+def test_compiled_step_against_the_eager_one(benchmark: BenchmarkFixture, trained: Training) -> None:
+    batch, network = next(trained.loader.epoch(0)), trained.network
+    clips = batch.clips_BVCTHW.flatten(0, 1)
+    problem = network.compile_for(len(clips), clips.shape[1:], trained.precision)
+    if problem:
+        pytest.skip(f"the compiler fails here: {problem}")
+    compiled, network.compiled = network.compiled, None
+
+    def step(how: object) -> None:
+        network.compiled = how  # type: ignore[assignment]
+        take_step(trained, batch, START)
+        network.compiled = None
+
+    measured = compare(benchmark, slow=lambda: step(None), fast=lambda: step(compiled), rounds=15)
+    assert measured.median > 0.5  # whether it pays differs by machine, so it stays the user's choice
+
+
 def learner(channels_last: bool, precision: torch.dtype | None) -> Callable[[], None]:
     """A training step of R3D-18 on two clips of 10 frames."""
     network: nn.Module = r3d_18(num_classes=101)
