@@ -78,7 +78,7 @@ def _cause_of_death(status: int, path: Path) -> str:
 def serve(geometry: Geometry) -> None:
     """The life of a worker: a request on each line of stdin, its answer on a line of stdout, until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends the workers
-    packer = Packer(geometry)
+    packer = Packer(geometry, beside=False)
     for line in sys.stdin:
         path, part = json.loads(line)
         _answer("begun")  # a worker that dies after this died of the video

@@ -98,33 +98,71 @@ class _Tally:
     complaint: str = ""
 
 
-def frames_of(
-    path: Path, geometry: Geometry, slots: Iterator[NDArray[np.uint8]] | None = None
-) -> Iterator[NDArray[np.uint8]]:
-    """Every frame of a video in order of display, each as `geometry.frame_bytes` flat bytes.
+def pictures_of(path: Path) -> Iterator[av.VideoFrame]:
+    """Every picture of a video in order of display, as it was coded.
 
-    A frame is written into the next of `slots`, by default into a new array. Raises DataError(path, reason)
-    before the first frame when the file is no video, and after the last one when the file is truncated or too
-    short: frames count only once the iterator has ended.
+    Raises DataError(path, reason) before the first one when the file is no video, and after the last one when the
+    file is truncated or too short: pictures count only once the iterator has ended.
     """
     _refuse_unreadable(path)
     with _open(path) as container:
         stream = _video_stream(container, path)
         tally = _Tally(stream.frames, indexed=sum(entry.size > 0 for entry in stream.index_entries))
-        scaler = VideoReformatter()
-        slots = slots or _new_slots(geometry)
-        for frame in _sequential(container, stream, tally):
-            try:
-                scaled = _scaled(frame, geometry, scaler)
-            except av.FFmpegError as error:
-                what = f"a {frame.width} x {frame.height} '{frame.format.name}' picture"
-                raise DataError(path, f"frame {tally.decoded} ({what}) cannot be scaled: {error.strerror}") from error
-            flat = next(slots)
-            _copy_planes(scaled, geometry, flat)
-            yield flat
+        yield from _sequential(container, stream, tally)
     problem = _problem(tally, path)
     if problem:
         raise DataError(path, problem)
+
+
+class Scaler:
+    """The pictures of one video -> frames of one size, format and colour."""
+
+    def __init__(self, path: Path, geometry: Geometry) -> None:
+        self._path, self._count = path, 0
+        self._reformatter = VideoReformatter()
+        self._size = {"width": geometry.width, "height": geometry.height}
+        self._filter = Interpolation[geometry.filter.upper()] | _SAME_ON_EVERY_CPU
+        luma, chroma = (geometry.height, geometry.width), (geometry.chroma_height, geometry.chroma_width)
+        ends = np.cumsum([rows * columns for rows, columns in (luma, chroma, chroma)]).tolist()
+        self._planes = tuple(zip((luma, chroma, chroma), [0, *ends], strict=False))
+
+    def into(self, picture: av.VideoFrame, flat: NDArray[np.uint8]) -> None:
+        """Write one picture into `geometry.frame_bytes` flat bytes. Raises DataError where it cannot be scaled."""
+        self._count += 1
+        try:
+            scaled = self._scaled(picture)
+        except av.FFmpegError as error:
+            what = f"a {picture.width} x {picture.height} '{picture.format.name}' picture"
+            problem = f"frame {self._count} ({what}) cannot be scaled: {error.strerror}"
+            raise DataError(self._path, problem) from error
+        for plane, (shape, start) in zip(scaled.planes, self._planes, strict=True):
+            padded = np.ndarray(shape, np.uint8, cast(memoryview, plane), strides=(plane.line_size, 1))
+            np.copyto(np.ndarray(shape, np.uint8, flat.data, start), padded)
+
+    def _scaled(self, picture: av.VideoFrame) -> av.VideoFrame:
+        return self._reformatter.reformat(
+            picture,
+            **self._size,
+            format="yuv420p",
+            src_colorspace=_MATRICES.get(int(picture.colorspace), _untagged(picture)),
+            dst_colorspace=Colorspace.ITU601,
+            src_color_range=_range_of(picture),
+            dst_color_range=ColorRange.MPEG,
+            interpolation=self._filter,
+            threads=1,
+        )
+
+
+def frames_of(path: Path, geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
+    """Every frame of a video in order of display, each as `geometry.frame_bytes` flat bytes. Raises DataError.
+
+    As with `pictures_of`, frames count only once the iterator has ended.
+    """
+    scaler = Scaler(path, geometry)
+    for picture in pictures_of(path):
+        flat = np.empty(geometry.frame_bytes, np.uint8)
+        scaler.into(picture, flat)
+        yield flat
 
 
 def check_video(path: Path, geometry: Geometry) -> None:
@@ -236,40 +274,6 @@ def _problem(tally: _Tally, path: Path) -> str | None:
     if tally.decoded == 1:
         return "has 1 frame; motion needs at least 2"
     return None
-
-
-def _new_slots(geometry: Geometry) -> Iterator[NDArray[np.uint8]]:
-    while True:
-        yield np.empty(geometry.frame_bytes, np.uint8)
-
-
-def _scaled(frame: av.VideoFrame, geometry: Geometry, scaler: VideoReformatter) -> av.VideoFrame:
-    """One decoded frame -> one of the stored size, format and colour."""
-    return scaler.reformat(
-        frame,
-        width=geometry.width,
-        height=geometry.height,
-        format="yuv420p",
-        src_colorspace=_MATRICES.get(int(frame.colorspace), _untagged(frame)),
-        dst_colorspace=Colorspace.ITU601,
-        src_color_range=_range_of(frame),
-        dst_color_range=ColorRange.MPEG,
-        interpolation=Interpolation[geometry.filter.upper()] | _SAME_ON_EVERY_CPU,
-        threads=1,
-    )
-
-
-def _copy_planes(frame: av.VideoFrame, geometry: Geometry, flat: NDArray[np.uint8]) -> None:
-    """The planes of a scaled frame -> `geometry.frame_bytes` flat bytes, without the padding of their lines."""
-    luma = (geometry.height, geometry.width)
-    chroma = (geometry.chroma_height, geometry.chroma_width)
-    start = 0
-    for plane, (rows, columns) in zip(frame.planes, (luma, chroma, chroma), strict=True):
-        # One strided view does it; slicing a padded array would cost as much as the copy itself.
-        padded = np.ndarray((rows, columns), np.uint8, cast(memoryview, plane), 0, (plane.line_size, 1))
-        end = start + rows * columns
-        flat[start:end].reshape(rows, columns)[:] = padded
-        start = end
 
 
 def _untagged(frame: av.VideoFrame) -> Colorspace | None:

@@ -1,4 +1,4 @@
-"""A video -> its bytes in a frame store: decoded in one thread, encoded, hashed and written by another one.
+"""A video -> its bytes in a frame store: decoded, scaled, encoded, hashed and written in one go.
 
 With codec `yuv420p` these are the frames themselves, one after another. With `jpeg95` they are the JPEGs of the
 frames, one after another, and then a table of their lengths: `jpeg.PARTS` little-endian uint32 for each frame.
@@ -14,18 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from kdbench.data import jpeg
-from kdbench.data.decode import Geometry, fingerprint, frames_of
+from kdbench.data.decode import Geometry, Scaler, fingerprint, pictures_of
 from kdbench.errors import DataError
 
 LENGTH = np.dtype("<u4")
 
-# Four blocks stay in the processor's cache; fewer, larger ones would be fetched from memory again to be hashed.
-_BLOCK_BYTES = 1 << 19
-_BLOCKS = 4
+# Little enough to be in the processor's cache still when it is hashed and written.
+_BLOCK_BYTES = 1 << 18
+# Pictures that another thread takes at once, and batches of them that may wait for it.
+_BATCH = 4
+_BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -41,70 +44,84 @@ class Decoded:
 
 
 class Packer:
-    """Packs one video at a time. Its few blocks are used again for every video: fresh memory would cost more."""
+    """Packs one video after another.
 
-    def __init__(self, geometry: Geometry) -> None:
-        self.geometry = geometry
-        rows = max(1, _BLOCK_BYTES // geometry.frame_bytes)
-        self._blocks = [np.empty((rows, geometry.frame_bytes), np.uint8) for _ in range(_BLOCKS)]
-        self._thread = ThreadPoolExecutor(1)
+    A packer that works `beside` decodes in the caller's thread and does the rest in another, which is faster. Where
+    every core has its own video, one thread does everything: moving pictures between cores would only cost time.
+    """
+
+    def __init__(self, geometry: Geometry, *, beside: bool) -> None:
+        self._geometry = geometry
+        self._block = np.empty((max(1, _BLOCK_BYTES // geometry.frame_bytes), geometry.frame_bytes), np.uint8)
+        self._thread = ThreadPoolExecutor(1) if beside else None
 
     def pack(self, path: Path, sink: BinaryIO) -> Decoded:
         """Write a video's bytes to `sink` and say what they are. A bad video is told in `error`, not raised.
 
         An OSError is about `sink`, never about the video. On an error the bytes written so far are worthless.
         """
-        packed = _Packed(self.geometry, sink)
+        packed = _Packed(Scaler(path, self._geometry), self._geometry, self._block, sink)
         try:
-            frames = self._pump(path, packed)
+            self._pump(path, packed)
             source_bytes, source_sha256 = fingerprint(path)
         except DataError as error:
             return Decoded(error=error.reason)
         packed.finish()
-        return Decoded(frames, packed.bytes, source_bytes, source_sha256, packed.digest.hexdigest())
+        return Decoded(packed.frames, packed.bytes, source_bytes, source_sha256, packed.digest.hexdigest())
 
-    def _pump(self, path: Path, packed: _Packed) -> int:
-        """Decode here while the other thread takes the blocks that are full; returns the number of frames."""
-        rows, frames = len(self._blocks[0]), 0
-        slots = (row for block in itertools.cycle(self._blocks) for row in block)
+    def _pump(self, path: Path, packed: _Packed) -> None:
+        """Decode a video, and have its pictures taken here, or by the other thread meanwhile."""
+        pictures = pictures_of(path)
+        if self._thread is None:
+            for picture in pictures:
+                packed.take([picture])
+            return
         under_way: deque[Future[None]] = deque()
         try:
-            for frames, _ in enumerate(frames_of(path, self.geometry, slots), 1):
-                if frames % rows == 0:
-                    under_way.append(self._thread.submit(packed.take, self._blocks[(frames // rows - 1) % _BLOCKS]))
-                if len(under_way) == _BLOCKS:  # the block that is filled next must be free
+            while batch := list(itertools.islice(pictures, _BATCH)):
+                under_way.append(self._thread.submit(packed.take, batch))
+                if len(under_way) > _BATCHES_AHEAD:
                     under_way.popleft().result()
-            if rest := frames % rows:
-                under_way.append(self._thread.submit(packed.take, self._blocks[frames // rows % _BLOCKS][:rest]))
-            for future in under_way:
-                future.result()
+            while under_way:
+                under_way.popleft().result()
         finally:
             wait(under_way)  # nothing may be written behind the caller's back
-        return frames
 
 
 class _Packed:
-    """The bytes of one video on their way to `sink`: encoded, counted and hashed."""
+    """The bytes of one video on their way to `sink`: scaled, encoded, counted and hashed."""
 
-    def __init__(self, geometry: Geometry, sink: BinaryIO) -> None:
-        self.bytes = 0
+    def __init__(self, scaler: Scaler, geometry: Geometry, block: NDArray[np.uint8], sink: BinaryIO) -> None:
+        self.frames = self.bytes = 0
         self.digest = hashlib.sha256()
-        self._geometry, self._sink = geometry, sink
+        self._scaler, self._geometry, self._block, self._sink = scaler, geometry, block, sink
+        self._filled = 0
         self._lengths: list[int] = []
 
-    def take(self, block: NDArray[np.uint8]) -> None:
-        """Write a block of frames (N, frame_bytes)."""
+    def take(self, pictures: list[av.VideoFrame]) -> None:
+        """Take up some pictures as frames. Raises DataError about the video, OSError about the sink."""
+        for picture in pictures:
+            self._scaler.into(picture, self._block[self._filled])
+            self._filled += 1
+            if self._filled == len(self._block):
+                self._empty_block()
+
+    def finish(self) -> None:
+        """Write what is left, and what follows the frames."""
+        self._empty_block()
+        if self._geometry.codec == "jpeg95":
+            self._write(np.array(self._lengths, LENGTH).tobytes())
+
+    def _empty_block(self) -> None:
+        block = self._block[: self._filled]
+        self.frames += self._filled
+        self._filled = 0
         if self._geometry.codec == "yuv420p":
             self._write(block.reshape(-1).data)
             return
         parts = [part for frame in block for part in jpeg.encode(frame, self._geometry)]
         self._lengths += map(len, parts)
         self._write(b"".join(parts))
-
-    def finish(self) -> None:
-        """Write what follows the frames."""
-        if self._lengths:
-            self._write(np.array(self._lengths, LENGTH).tobytes())
 
     def _write(self, content: bytes | memoryview) -> None:
         self._sink.write(content)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from kdbench.data.crew import Crew
-from kdbench.data.decode import Geometry
+from kdbench.data.decode import Geometry, cores
 from kdbench.data.packing import Decoded, Packer
 from kdbench.data.store import (
     FRAMES,
@@ -155,7 +155,7 @@ class _Writer:
 
     def pack_alone(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Decoded]]:
         """Pack in this process, straight into the store."""
-        packer = Packer(self._geometry)
+        packer = Packer(self._geometry, beside=cores() > 1)
         for job in jobs:
             yield job, self._append(job, packer.pack(job.path, self._frames))
 

@@ -26,7 +26,7 @@ def test_a_worker_writes_the_bytes_that_decoding_here_writes(tmp_path: Path) -> 
     path = counted(tmp_path / "ünïcode\udcff name.avi", 7)
     here, there = tmp_path / "here", tmp_path / "there"
     with here.open("wb") as sink:
-        mine = Packer(GEOMETRY).pack(path, sink)
+        mine = Packer(GEOMETRY, beside=True).pack(path, sink)
     with Crew(1, GEOMETRY) as crew:
         theirs = crew.pack(path, there)
     assert mine == theirs

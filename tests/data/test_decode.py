@@ -297,7 +297,7 @@ def test_a_bad_file_leaves_stderr_alone(tmp_path: Path) -> None:
     path = cut(counted(tmp_path / "film.avi", 60), 0.5)
     program = (
         "import sys; from pathlib import Path; from kdbench.data.packing import *; from io import BytesIO\n"
-        "print(Packer(Geometry(36, 51)).pack(Path(sys.argv[1]), BytesIO()).error)"
+        "print(Packer(Geometry(36, 51), beside=True).pack(Path(sys.argv[1]), BytesIO()).error)"
     )
     ran = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert ran.stderr == ""
