@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "plugins": ("kdbench.cli.plugins:plugins", "List the plugins and show one in full."),
     "board": ("kdbench.cli.board:board", "Show a board: its pins, its cells and its rows."),
     "bench": ("kdbench.cli.bench:bench", "Measure what a cell costs on this machine, and what limits it."),
+    "doctor": ("kdbench.cli.doctor:doctor", "Say what this machine can do, and what is wrong with it."),
     "submit": ("kdbench.cli.records:submit", "Put the records of finished runs on their leaderboard."),
     "validate": ("kdbench.cli.records:validate", "Check records against the schema and their own numbers."),
     "site": ("kdbench.cli.site:site", "Build the leaderboard pages and check that they are fresh."),
