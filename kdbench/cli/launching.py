@@ -14,7 +14,7 @@ from kdbench.api import Job, Launcher
 from kdbench.board import Board
 from kdbench.cli.arguments import key_values, videos_by_dataset
 from kdbench.cli.progress import TerminalWatcher
-from kdbench.data.material import Access
+from kdbench.data.material import Access, open_material
 from kdbench.errors import DataError, PluginError, RecordError
 from kdbench.leaderboard.submit import submit_run
 from kdbench.options import option_types
@@ -24,6 +24,7 @@ from kdbench.registry import Registry
 from kdbench.request import RunRequest, check, readable_name
 from kdbench.run import Bench, execute
 from kdbench.sweep import Plan, PlannedRun, answers_to
+from kdbench.transfer import Transfer
 
 PASSED_ON = ("runs", "device", "placement")  # options of a sweep that its runs have too, beside --videos and --plugin
 
@@ -43,6 +44,8 @@ class Sweep:
         with TerminalWatcher() as watcher:
             bench = self._bench(watcher)
             weights = self._weights(bench.access)
+            if waiting:
+                _prepare_frames(self.board, bench.access)
             total = len(waiting)
             jobs = [self._job(run.request, f"[{at}/{total}]", bench, weights) for at, run in enumerate(waiting, 1)]
             failures = sum(launcher.launch(part, watcher.say) for part in stages(plan, waiting, jobs))
@@ -101,6 +104,15 @@ class Sweep:
             return 3.0 * size.train * self.board.clip.per_tuple + size.test
 
         return weigh
+
+
+def _prepare_frames(board: Board, access: Access) -> None:
+    """Prepare the frames once, here: runs that start at the same moment would all ask for them."""
+    try:
+        open_material(board, 1.0, access)
+        Transfer.of(board, access)
+    except DataError as error:  # a run on a subset may need less; what cannot be done says so for itself
+        access.watcher.say(f"not all frames could be prepared: {error}")
 
 
 def stages(plan: Plan, waiting: Sequence[PlannedRun], jobs: Sequence[Job]) -> Iterator[list[Job]]:

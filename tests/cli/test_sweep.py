@@ -158,6 +158,15 @@ def test_runs_in_other_processes_fill_the_cells_after_their_teachers_and_are_sub
     assert "0 runs done, 0 failed" in again.stdout
 
 
+def test_runs_that_start_at_once_find_the_frames_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDBENCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = ["sweep", "--board", str(TINY), "--students", "c3d,r3d", "--methods", "scratch", "--fractions", "0.5"]
+    answer = CliRunner().invoke(main, [*words, "--runs", str(tmp_path), "--device", "cpu", "-j", "2"])
+    assert "2 runs done, 0 failed" in answer.stdout, answer.stderr
+    assert answer.stderr.count("preparing the frames") == 2, "once for the board, once for its transfer"
+
+
 def test_the_folder_of_a_run_is_the_one_whose_record_answers_to_it(tmp_path: Path) -> None:
     board = tiny_board(transfer=None)
     record = execute(request(board), bench(tmp_path))
