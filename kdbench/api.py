@@ -9,12 +9,16 @@ from __future__ import annotations
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kdbench import streams
 from kdbench.errors import DataError, KdbenchError, PluginError
 from kdbench.hookspecs import hookimpl
 
@@ -32,6 +36,7 @@ __all__ = [
     "Method",
     "NetworkSpec",
     "Outputs",
+    "Phase",
     "PluginError",
     "Progress",
     "Split",
@@ -42,6 +47,7 @@ __all__ = [
     "TeacherNetwork",
     "Video",
     "VideoDataset",
+    "ViewOutputs",
     "hookimpl",
 ]
 
@@ -86,17 +92,27 @@ class Backbone(Plugin, ABC):
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch. Teacher and student are given the same tensor.
+    """One training batch. Teacher and student are given the same tensor, unless the method names two modalities.
 
     `clips_BVCTHW` is augmented and normalised; its clip 0 is the one that carries the action label. With
     tuples V is 3 and clip 1 was transformed by the pretext label; without, V is 1 and `pretext_B` is None.
-    `index_B` is each video's position in the run's training list of `Task.num_videos`.
+    `index_B` is each video's position in the run's training list of `Task.num_videos`. `teacher_clips_BVCTHW`
+    are the very same pixels in the modality that the method's `teacher_modality` names; None without one.
     """
 
     clips_BVCTHW: Tensor
     labels_B: Tensor
     index_B: Tensor
     pretext_B: Tensor | None = None
+    teacher_clips_BVCTHW: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class ViewOutputs:
+    """What a network made of the X further clips of each video that a method's `views` returned, in fp32."""
+
+    logits_BXK: Tensor
+    pooled_BXD: Tensor
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,8 @@ class Outputs:
 
     Without a suffix V a field belongs to clip 0. `taps` holds the feature maps (B, C, T, H, W) of clip 0
     that were asked for. `pretext_BK` and `embedding_BVE` are None where the network saw clip 0 alone, as a
-    teacher does unless the method declares `teacher_views = "tuple"`.
+    teacher does unless the method declares `teacher_views = "tuple"`. `views` belongs to the method's own clips,
+    which pass in a forward of their own; None without them.
     """
 
     logits_BK: Tensor
@@ -114,6 +131,7 @@ class Outputs:
     taps: Mapping[str, Tensor] = field(default_factory=dict)
     pretext_BK: Tensor | None = None
     embedding_BVE: Tensor | None = None
+    views: ViewOutputs | None = None
 
 
 @dataclass(frozen=True)
@@ -133,9 +151,18 @@ class NetworkSpec:
     classifier: nn.Module
 
 
+def _no_twin() -> Network:
+    raise PluginError("this task has no student to make a twin of; a run gives one")
+
+
 @dataclass(frozen=True)
 class Task:
-    """What a method may know of the data: K classes, n training videos, the class of each, and the schedule."""
+    """What a method may know of the data: K classes, n training videos, the class of each, and the schedule.
+
+    `twin()` is another network like the student, heads included, with first weights of its own: an average, a
+    snapshot or a peer. `arithmetic()` is the context in which the loop calls networks, and in which a method
+    calls its own. `objective` holds the weights of the board's terms as they will be added.
+    """
 
     num_classes: int
     num_videos: int
@@ -143,17 +170,24 @@ class Task:
     batch: int
     epochs: int
     steps_per_epoch: int
+    twin: Callable[[], Network] = _no_twin
+    arithmetic: Callable[[], AbstractContextManager[Any]] = nullcontext
+    objective: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `epoch` and `step` count from 0; `seed` is the method's own random stream."""
+    """Where training stands: `epoch` and `step` count from 0; `seed` is the method's own random stream.
+
+    `phase` is the name of the method's phase; empty in the board's own epochs. A phase counts its own epochs.
+    """
 
     epoch: int
     step: int
     epochs: int
     steps_per_epoch: int
     seed: int
+    phase: str = ""
 
     @property
     def global_step(self) -> int:
@@ -165,6 +199,20 @@ class Progress:
         """Share of the training that is behind, in [0, 1)."""
         return self.global_step / (self.epochs * self.steps_per_epoch)
 
+    def draw(self, high: int, purpose: str, count: int) -> NDArray[np.int64]:
+        """`count` integers of [0, high): the same at this step of this seed in every run, on every machine."""
+        at = np.arange(count, dtype=np.int64)
+        return streams.integers(high, self.seed, f"{self.phase} {purpose}", self.global_step, at)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs before the board's own, with the method's terms alone. `trains` is "all", or "method" for its modules."""
+
+    name: str
+    epochs: int
+    trains: str = "all"
+
 
 class Method(Plugin, nn.Module):
     """What a run adds to the board's objective: named loss terms, and nothing else.
@@ -174,17 +222,21 @@ class Method(Plugin, nn.Module):
     schedule, the evaluation and the freezing of the teacher.
 
     `teachers` is the number of teachers it needs (0 or 1). `student_taps` and `teacher_taps` name the
-    feature maps it wants. `needs_tuple` asks the loader for whole tuples even where the board's objective
-    does not. `teacher_views` is "action" (clip 0) or "tuple". `base_weights` replaces weights of the
-    board's own terms ({"action": 0.0}); the row on a board says so.
+    feature maps it wants; an instance may set them by its options. `needs_tuple` asks the loader for whole
+    tuples even where the board's objective does not. `teacher_views` is "action" (clip 0) or "tuple".
+    `base_weights` replaces weights of the board's own terms ({"action": 0.0}); the row on a board says so.
+    `smallest_batch` is the number of videos below which its terms mean nothing. `teacher_modality` is that of
+    the teacher's frames ("rgb" or "res"), where it is not the student's.
     """
 
     teachers: ClassVar[int] = 0
-    student_taps: ClassVar[tuple[str, ...]] = ()
-    teacher_taps: ClassVar[tuple[str, ...]] = ()
+    student_taps: tuple[str, ...] = ()
+    teacher_taps: tuple[str, ...] = ()
     needs_tuple: ClassVar[bool] = False
     teacher_views: ClassVar[str] = "action"
     base_weights: ClassVar[Mapping[str, float]] = {}
+    smallest_batch: ClassVar[int] = 1
+    teacher_modality: ClassVar[str] = ""
 
     def __init__(self, options: Any = None) -> None:
         super().__init__()
@@ -192,6 +244,28 @@ class Method(Plugin, nn.Module):
 
     def build(self, student: NetworkSpec, teacher: NetworkSpec | None, task: Task) -> None:
         """Make connectors and buffers. Called once, on the CPU, under the method's own random stream."""
+
+    def begin(self, student: Network) -> None:
+        """Once, before the first step: the student's own network, on its device, its first weights in it.
+
+        A method that keeps it keeps it in a tuple, so that its weights do not count as the method's own.
+        """
+
+    def phases(self) -> tuple[Phase, ...]:
+        """Epochs to train before the board's own; their time and number stand in the record."""
+        return ()
+
+    def wants_teacher(self, progress: Progress) -> bool:
+        """Whether the teacher is asked in this step; without it `losses` is given None."""
+        return True
+
+    def views(self, batch: Batch) -> Tensor | None:
+        """Further clips (B, X, C, T, H, W) that student and teacher are shown; see `Outputs.views`."""
+        return None
+
+    def objective_share(self, progress: Progress) -> float:
+        """What the board's own terms are multiplied by in this step."""
+        return 1.0
 
     def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
         """The terms to add, by name, each a weighted scalar on the device. Must not wait for the device."""

@@ -272,6 +272,14 @@ def transfer_board(board: Board) -> Board:
     )
 
 
+def with_modality(board: Board, modality: str) -> Board:
+    """The board with its frames in another modality ("rgb" or "res"); an empty name leaves it alone."""
+    if modality in ("", board.frames.modality):
+        return board
+    frames = msgspec.convert({**msgspec.structs.asdict(board.frames), "modality": modality}, Frames)
+    return msgspec.structs.replace(board, frames=frames)
+
+
 def digest_of_pins(pins: Mapping[str, Any]) -> str:
     """SHA-256 over the canonical JSON of a board's pins; a record's own pins are checked with it too."""
     return hashlib.sha256(json.dumps(pins, sort_keys=True).encode()).hexdigest()

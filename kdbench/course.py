@@ -92,7 +92,8 @@ def follow(course: Course, rundir: RunDir, watcher: EpochWatcher) -> CourseResul
     if saved:
         course.training.load_state(saved["training"])
         result = CourseResult.from_builtins(saved["result"])
-        result.resumes += 1
+        # A kill while fine-tuning finds the training whole.
+        result.resumes += len(result.rows) < course.training.optim.epochs
         watcher.say(f"continuing {course.name} after epoch {len(result.rows)}")
     if course.name == "train":
         rundir.rewrite_epochs(result.rows)

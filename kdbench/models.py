@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbench import streams
-from kdbench.api import NetworkSpec, Outputs
+from kdbench.api import NetworkSpec, Outputs, ViewOutputs
 from kdbench.board import Board
 from kdbench.measure import describe
 from kdbench.registry import Registered
@@ -85,6 +85,14 @@ class Network(nn.Module):
         with _full_precision(pooled_ND):
             logits_NK: Tensor = self.action(pooled_ND)
         return logits_NK
+
+    def look(self, views_BXCTHW: Tensor) -> ViewOutputs:
+        """What the network makes of further clips, in a forward pass (and batch statistics) of their own."""
+        videos, clips = views_BXCTHW.shape[:2]
+        pooled_ND = self._features(views_BXCTHW.flatten(0, 1), tapped=False)
+        with _full_precision(pooled_ND):
+            logits_NK = self.action(pooled_ND)
+        return ViewOutputs(logits_NK.view(videos, clips, -1), pooled_ND.view(videos, clips, -1))
 
     def outputs(self, clips_BVCTHW: Tensor, taps: Sequence[str] = (), *, detach_action: bool = False) -> Outputs:
         """Everything a loss may look at. All clips pass the backbone at once (and share batch statistics).

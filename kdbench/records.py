@@ -88,9 +88,10 @@ class StudentRef(PluginRef, frozen=True, kw_only=True):
 
 
 class MethodRef(PluginRef, frozen=True, kw_only=True):
-    """The method: parameters it trained beside the student, board terms it re-weighted, teacher forwards."""
+    """The method: parameters it holds beside the student, board terms it re-weighted, teacher forwards, own epochs."""
 
     extra_params: int = 0
+    phase_epochs: int = 0
     base_weights: dict[str, float] = {}
     teacher_clips_per_step: int = 0
 
@@ -216,6 +217,7 @@ class Cost(Part, frozen=True, kw_only=True):
     data_wait_s: float
     evaluate_s: float
     checkpoint_s: float
+    phases_s: float = 0.0
     transfer_s: float
     other_s: float
     wall_s: float
@@ -562,7 +564,8 @@ def _reference_problems(record: Record) -> Iterator[str]:
     if record.status == "complete" and len(record.epochs) != epochs:
         yield f"$.status: found 'complete' with {len(record.epochs)} epochs, the board has {epochs}"
     cost = record.cost
-    parts = (cost.train_s, cost.data_wait_s, cost.evaluate_s, cost.checkpoint_s, cost.transfer_s, cost.other_s)
+    parts = [getattr(cost, f"{name}_s") for name in ("train", "data_wait", "evaluate", "checkpoint", "phases")]
+    parts += [cost.transfer_s, cost.other_s]
     if not math.isclose(math.fsum(parts), cost.wall_s, rel_tol=1e-3, abs_tol=0.05):
         yield f"$.cost.wall_s: found {cost.wall_s!r}, its parts add up to {math.fsum(parts):.3f}"
     if not 0 < record.cell.fraction <= 1:

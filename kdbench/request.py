@@ -13,7 +13,7 @@ import msgspec
 
 from kdbench import __version__
 from kdbench.api import Method
-from kdbench.board import DEFAULT_BOARD, Board
+from kdbench.board import DEFAULT_BOARD, Board, with_modality
 from kdbench.errors import BoardError, PluginError
 from kdbench.registry import Registered, Registry
 
@@ -52,10 +52,13 @@ class RunRequest:
         return shlex.join(words)
 
 
-def lesson(student: RunRequest, backbone: str, fraction: float) -> RunRequest:
-    """The board's own run of a backbone that a student's teacher comes from; all videos are one subset."""
+def lesson(student: RunRequest, backbone: str, fraction: float, modality: str = "") -> RunRequest:
+    """The board's own run of a backbone that a student's teacher comes from, on frames of another modality if named.
+
+    All videos are one subset.
+    """
     return RunRequest(
-        board=student.board,
+        board=with_modality(student.board, modality),
         student=backbone,
         fraction=fraction,
         seed=student.board.teachers.seed,

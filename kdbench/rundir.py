@@ -103,7 +103,7 @@ class RunDir:
         for problem in problems_of(record):
             raise RunFailed(f"{self.path}: the record does not agree with itself ({problem}); the checkpoint is kept")
         write_record(record, self.record_path)
-        for name in ("train.pt", "transfer.pt", "failure.json"):
+        for name in ("phases.pt", "train.pt", "transfer.pt", "failure.json"):
             (self.path / name).unlink(missing_ok=True)
 
     def fail(self, error: BaseException) -> None:

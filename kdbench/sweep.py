@@ -83,15 +83,21 @@ class Found:
 def make_plan(board: Board, choice: Choice, found: Found) -> Plan:
     """Compare a board's matrix with the records there are. Raises BoardError or PluginError for a bad choice."""
     cells = [_planned(request, found) for request in requests(board, found.registry, choice)]
-    needed = {request.command() for run in cells if run.state != "done" for request in _lessons(run.request)}
-    wanted = {request.command(): request for run in cells for request in _lessons(run.request)}
+    needed = {
+        request.command() for run in cells if run.state != "done" for request in _lessons(run.request, found.registry)
+    }
+    wanted = {request.command(): request for run in cells for request in _lessons(run.request, found.registry)}
     teachers = [_planned(wanted[key], found, weights=key in needed) for key in sorted(wanted)]
     return Plan(tuple(teachers), tuple(cells))
 
 
-def _lessons(request: RunRequest) -> list[RunRequest]:
-    """The board's own runs that have to stand before this one."""
-    if not request.teacher or ":" in request.teacher:
+def _lessons(request: RunRequest, registry: Registry) -> list[RunRequest]:
+    """The board's own runs that have to stand before this one.
+
+    One in another modality belongs to no cell of the board, and is trained when its student needs it.
+    """
+    modality = registry.get("methods", request.method_name).cls.teacher_modality
+    if not request.teacher or ":" in request.teacher or modality not in ("", request.board.frames.modality):
         return []
     return [lesson(request, request.teacher, 1.0 if request.board.teachers.fraction == "full" else request.fraction)]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from kdbench import streams
-from kdbench.api import Batch, Method, Outputs, Progress
+from kdbench.api import Batch, Method, Outputs, Phase, Progress
 from kdbench.board import Board, Optim
 from kdbench.data.loader import TrainingLoader
 from kdbench.errors import PluginError, RunFailed
@@ -40,7 +40,11 @@ class EpochSummary:
 
 @dataclass(frozen=True)
 class Training:
-    """Everything one training needs. Its `state` is all that must survive a kill between two epochs."""
+    """Everything one training needs. Its `state` is all that must survive a kill between two epochs.
+
+    `phase` is the method's phase that this is, None for the board's own epochs; `first_epoch` is where its
+    epochs stand in the loader's count, so that no two draw alike.
+    """
 
     network: Network
     objective: Objective
@@ -51,6 +55,13 @@ class Training:
     optim: Optim
     precision: str
     seed: int
+    phase: Phase | None = None
+    first_epoch: int = 0
+
+    @property
+    def student_learns(self) -> bool:
+        """Whether the student's weights change: in all but the phases that train the method's modules alone."""
+        return self.phase is None or self.phase.trains == "all"
 
     @property
     def device(self) -> torch.device:
@@ -117,13 +128,13 @@ def fit(
         for group in training.optimiser.param_groups:
             group["lr"] = rate
         # Dropout inside a backbone draws from the global generator: pin it by epoch, so that a resume agrees.
-        torch.manual_seed(streams.stream_seed(training.seed, f"dropout in epoch {epoch}"))
-        training.network.train()
+        torch.manual_seed(streams.stream_seed(training.seed, f"dropout in epoch {training.first_epoch + epoch}"))
+        training.network.train(training.student_learns)
         training.method.train()
         begin, waited = _now(training.device), training.loader.wait_s
         tally = Tally()
-        for step, batch in enumerate(training.loader.epoch(epoch)):
-            progress = Progress(epoch, step, training.optim.epochs, steps, training.seed)
+        for step, batch in enumerate(training.loader.epoch(training.first_epoch + epoch)):
+            progress = progress_of(training, epoch, step)
             student, terms = take_step(training, batch, progress)
             tally.add(batch, student, terms)
             if on_step:
@@ -143,38 +154,65 @@ def fit(
         )
 
 
+def progress_of(training: Training, epoch: int, step: int) -> Progress:
+    """Where a method is told that the training stands."""
+    phase = training.phase.name if training.phase else ""
+    own = streams.stream_seed(training.seed, "method")
+    return Progress(epoch, step, training.optim.epochs, training.loader.steps, own, phase)
+
+
 def take_step(training: Training, batch: Batch, progress: Progress) -> tuple[Outputs, dict[str, Tensor]]:
     """One optimiser step: what the student put out and the loss terms, all still on the device."""
     method, objective = training.method, training.objective
-    student, teacher = ask_student(training, batch), ask_teacher(training, batch)
-    terms = objective.losses(batch, student, progress)
+    views = method.views(batch)
+    student = ask_student(training, batch, views)
+    teacher = ask_teacher(training, batch, views) if method.wants_teacher(progress) else None
+    terms = _board_terms(training, batch, student, progress)
     added = method.losses(batch, student, teacher, progress)
     if clash := terms.keys() & added.keys():
         raise PluginError(f"method {method.name}: its term '{min(clash)}' is already a term of the board; rename it")
     terms |= added
+    if not terms:
+        raise PluginError(f"method {method.name}: there is nothing to lower in {progress.phase or 'training'}")
     training.optimiser.zero_grad(set_to_none=True)
     torch.autograd.backward(torch.stack(list(terms.values())).sum())
     training.optimiser.step()
     with torch.no_grad():
-        objective.after_step(batch, student)
+        if training.phase is None:
+            objective.after_step(batch, student)
         method.after_step(batch, student, teacher, progress)
     return student, terms
 
 
-def ask_student(training: Training, batch: Batch) -> Outputs:
-    """The student's outputs for a batch, with a graph behind them."""
-    taps, detach = training.method.student_taps, training.objective.detach_action
-    with autocast(training.device, training.precision):
-        return training.network.outputs(batch.clips_BVCTHW, taps, detach_action=detach)
+def ask_student(training: Training, batch: Batch, views_BXCTHW: Tensor | None = None) -> Outputs:
+    """The student's outputs for a batch, with a graph behind them where it learns."""
+    network, method, detach = training.network, training.method, training.objective.detach_action
+    with torch.set_grad_enabled(training.student_learns), autocast(training.device, training.precision):
+        outputs = network.outputs(batch.clips_BVCTHW, method.student_taps, detach_action=detach)
+        return _with_views(outputs, network, views_BXCTHW)
 
 
-def ask_teacher(training: Training, batch: Batch) -> Outputs | None:
+def _with_views(outputs: Outputs, network: Network, views_BXCTHW: Tensor | None) -> Outputs:
+    return outputs if views_BXCTHW is None else replace(outputs, views=network.look(views_BXCTHW))
+
+
+def _board_terms(training: Training, batch: Batch, student: Outputs, progress: Progress) -> dict[str, Tensor]:
+    """The board's own terms, as large as the method leaves them; none in a phase of the method."""
+    if training.phase:
+        return {}
+    terms, share = training.objective.losses(batch, student, progress), training.method.objective_share(progress)
+    return terms if share == 1.0 else {name: share * term for name, term in terms.items()}
+
+
+def ask_teacher(training: Training, batch: Batch, views_BXCTHW: Tensor | None = None) -> Outputs | None:
     """The teacher's outputs for the clips that the method shows it, without gradients; None without a teacher."""
     if training.teacher is None:
         return None
-    clips = batch.clips_BVCTHW if training.method.teacher_views == "tuple" else batch.clips_BVCTHW[:, :1]
+    method = training.method
+    clips = batch.clips_BVCTHW if batch.teacher_clips_BVCTHW is None else batch.teacher_clips_BVCTHW
+    clips = clips if method.teacher_views == "tuple" else clips[:, :1]
     with torch.no_grad(), autocast(training.device, training.precision):
-        return training.teacher.outputs(clips, training.method.teacher_taps)
+        return _with_views(training.teacher.outputs(clips, method.teacher_taps), training.teacher, views_BXCTHW)
 
 
 class Tally:

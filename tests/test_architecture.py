@@ -68,6 +68,8 @@ ROOMS = [
     "kdbench.course",
     "kdbench.teaching",
     "kdbench.transfer",
+    "kdbench.session",
+    "kdbench.recording",
     "kdbench.run",
     "kdbench.sweep",
     "kdbench.predict",

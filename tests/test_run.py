@@ -168,7 +168,7 @@ def test_a_run_that_fails_leaves_the_reason_and_a_later_success_removes_it(
         raise RunFailed("the plug was pulled")
 
     with monkeypatch.context() as patched:
-        patched.setattr("kdbench.run.follow", broken)
+        patched.setattr("kdbench.session.follow", broken)
         with pytest.raises(RunFailed, match="plug"):
             execute(request(), bench(tmp_path))
     (failure,) = tmp_path.rglob("failure.json")

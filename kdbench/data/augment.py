@@ -95,12 +95,17 @@ def to_clips(
     frames: Frames, raw_NTF: Tensor, parameters: ClipParameters, kernel: int, spatial_N: Ints | None
 ) -> Tensor:
     """Stored frames (N, T, F) uint8 on the device -> network input (N, 3, T, S, S) fp32."""
+    return normalise(to_pixels(frames, raw_NTF, parameters, kernel, spatial_N), frames)
+
+
+def to_pixels(
+    frames: Frames, raw_NTF: Tensor, parameters: ClipParameters, kernel: int, spatial_N: Ints | None
+) -> Tensor:
+    """Stored frames (N, T, F) uint8 on the device -> augmented RGB (N, 3, T, S, S) fp32 in [0, 1]."""
     clips = to_rgb(frames, raw_NTF, parameters)
     clips = jitter(clips, parameters)
     clips = blur(clips, parameters.sigma_N, kernel)
-    if spatial_N is not None:
-        clips = rearrange(clips, spatial_N)
-    return normalise(clips, frames)
+    return clips if spatial_N is None else rearrange(clips, spatial_N)
 
 
 def crop_index(frames: Frames, parameters: ClipParameters, device: torch.device) -> Tensor:

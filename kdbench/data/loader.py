@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from kdbench.api import Batch
-from kdbench.board import Board
+from kdbench.board import Board, Frames
 from kdbench.data import augment, sampling
 from kdbench.data.decode import cores
 from kdbench.data.devices import Mirror, send, side_stream
@@ -165,11 +165,15 @@ def reader(frames: FrameSource | OnDevice, clips: int, length: int, device: torc
 
 
 class TrainingLoader:
-    """The batches of each epoch. `tuples` decides between tuples of three clips and single clips."""
+    """The batches of each epoch. `tuples` decides between tuples of three clips and single clips.
+
+    `second` names a modality that the same pixels are given in as well, for a teacher that wants another.
+    """
 
     def __init__(
         self, board: Board, frames: Placed, videos: VideoList, device: torch.device, seed: int, *, tuples: bool
     ) -> None:
+        self.second: Frames | None = None
         self.board, self.videos, self.device, self.seed, self.tuples = board, videos, device, seed, tuples
         # A subset smaller than a batch is one batch; else the last, incomplete batch is dropped.
         self.batch = min(board.optim.batch, len(videos))
@@ -187,16 +191,20 @@ class TrainingLoader:
         """The batches of one epoch, counted from 0."""
         frames, kernel = self.board.frames, self.board.augment.blur_kernel
         for windows, raw_NTF in self.ring.read(self.videos, self._windows(number)):
-            clips = augment.to_clips(frames, raw_NTF, windows.parameters, kernel, windows.spatial_N)
-            clips = clips.contiguous(memory_format=torch.channels_last_3d)
+            pixels = augment.to_pixels(frames, raw_NTF, windows.parameters, kernel, windows.spatial_N)
             index_B = send(windows.index_B, self.device)
             pretext = windows.pretext_B
             yield Batch(
-                clips_BVCTHW=clips.view(len(windows.index_B), -1, *clips.shape[1:]),
+                clips_BVCTHW=self._clips(pixels, frames, len(windows.index_B)),
                 labels_B=self.labels[index_B],
                 index_B=index_B,
                 pretext_B=None if pretext is None else send(pretext, self.device),
+                teacher_clips_BVCTHW=self._clips(pixels, self.second, len(windows.index_B)) if self.second else None,
             )
+
+    def _clips(self, pixels_NCTHW: Tensor, frames: Frames, videos: int) -> Tensor:
+        clips = augment.normalise(pixels_NCTHW, frames).contiguous(memory_format=torch.channels_last_3d)
+        return clips.view(videos, -1, *clips.shape[1:])
 
     def endless(self) -> Iterator[Batch]:
         """The batches of one epoch after the other."""

@@ -138,6 +138,7 @@ def costs(record: Record) -> Iterator[tuple[str, str]]:
         ("Waiting for data", cost.data_wait_s),
         ("Evaluation", cost.evaluate_s),
         ("Checkpoints", cost.checkpoint_s),
+        *([("Method's own phases", cost.phases_s)] if cost.phases_s else []),
         ("Transfer", cost.transfer_s),
         ("Other", cost.other_s),
         ("Whole run", cost.wall_s),

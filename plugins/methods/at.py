@@ -12,7 +12,6 @@ in T, H or W are average-pooled to the smaller of both in each of these.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +28,8 @@ class AttentionTransfer(Method):
     name = "at"
     source = "Zagoruyko and Komodakis, ICLR 2017, arXiv:1612.03928, Eq. 2"
     teachers = 1
-    student_taps: ClassVar[tuple[str, ...]] = STAGES
-    teacher_taps: ClassVar[tuple[str, ...]] = STAGES
+    student_taps = STAGES
+    teacher_taps = STAGES
     options: Options
 
     @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ larger convolution. Maps that differ in T, H or W are average-pooled to the smal
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -28,8 +27,8 @@ class FitNet(Method):
     name = "fitnet"
     source = "Romero et al., ICLR 2015, arXiv:1412.6550, Eq. 3"
     teachers = 1
-    student_taps: ClassVar[tuple[str, ...]] = (TAP,)
-    teacher_taps: ClassVar[tuple[str, ...]] = (TAP,)
+    student_taps = (TAP,)
+    teacher_taps = (TAP,)
     options: Options
     size: tuple[int, int, int]
     regressor: nn.Module

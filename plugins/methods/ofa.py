@@ -14,7 +14,6 @@ Deviation: one depthwise and one pointwise convolution in each, where the author
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +46,7 @@ class OneForAll(Method):
     name = "ofa"
     source = "Hao et al., NeurIPS 2023, arXiv:2310.19444, section 3"
     teachers = 1
-    student_taps: ClassVar[tuple[str, ...]] = STAGES
+    student_taps = STAGES
     options: Options
     branches: nn.ModuleDict
 

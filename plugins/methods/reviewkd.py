@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -74,8 +73,8 @@ class KnowledgeReview(Method):
     name = "reviewkd"
     source = "Chen, Liu, Zhao and Jia, CVPR 2021, arXiv:2104.09044, sections 3.3 and 3.4"
     teachers = 1
-    student_taps: ClassVar[tuple[str, ...]] = STAGES
-    teacher_taps: ClassVar[tuple[str, ...]] = STAGES
+    student_taps = STAGES
+    teacher_taps = STAGES
     options: Options
     fusions: nn.ModuleList
 

@@ -16,7 +16,6 @@ million parameters, more than the student.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -62,8 +61,8 @@ class SemanticCalibration(Method):
     name = "semckd"
     source = "Chen et al., AAAI 2021, arXiv:2012.03236"
     teachers = 1
-    student_taps: ClassVar[tuple[str, ...]] = STAGES
-    teacher_taps: ClassVar[tuple[str, ...]] = STAGES
+    student_taps = STAGES
+    teacher_taps = STAGES
     options: Options
     queries: nn.ModuleDict
     keys: nn.ModuleDict

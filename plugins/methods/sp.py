@@ -11,7 +11,6 @@ at a batch of 64 or more; it needs a batch of at least 2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,8 +32,8 @@ class SimilarityPreserving(Method):
     name = "sp"
     source = "Tung and Mori, ICCV 2019, arXiv:1907.09682, section 3"
     teachers = 1
-    student_taps: ClassVar[tuple[str, ...]] = (TAP,)
-    teacher_taps: ClassVar[tuple[str, ...]] = (TAP,)
+    student_taps = (TAP,)
+    teacher_taps = (TAP,)
     options: Options
 
     @dataclass(frozen=True, kw_only=True)

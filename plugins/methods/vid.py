@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -58,8 +57,8 @@ class VariationalDistillation(Method):
     name = "vid"
     source = "Ahn et al., CVPR 2019, arXiv:1904.05835, Eq. 5"
     teachers = 1
-    student_taps: ClassVar[tuple[str, ...]] = STAGES
-    teacher_taps: ClassVar[tuple[str, ...]] = STAGES
+    student_taps = STAGES
+    teacher_taps = STAGES
     options: Options
     likelihoods: nn.ModuleDict
 
