@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import os
 import re
 import shutil
 import statistics
@@ -44,11 +45,13 @@ Verdict = Literal["ok", "slow", "wrong", "not checked"]
 CUDNN = 91500
 BF16_ERROR = 0.02
 """Largest error of a bf16 convolution that rounding explains, over the largest value: five steps of bf16 (2^-8)."""
+BUSY = 1.5  # processes on a core, from which on times say little
 MARGIN = 2.0  # frames must come twice as fast as a step needs them, for they come unevenly
-ROUNDS = 5  # of fp32 and bf16 in turn
+ROUNDS, ROUNDS_S = 5, 2.0  # of fp32 and bf16 in turn; a slow machine is not asked for all of them
 READ_S, READ_BATCHES = 1.5, 64
 CPU_MACS = 1e9  # multiply-accumulates of one timed convolution on a CPU: some hundredths of a second
 GIB = 2**30
+NO_UNITS = "neither AMX nor avx512_bf16"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def examine(machine: Machine) -> Iterator[Finding]:
     yield judge_versions(_versions(), _oldest(), _torchvision_problem())
     name = provenance.environment(device, "")["device"]["name"]
     unused = machine.device is None and Path("/dev/nvidia0").exists() and device.type != "cuda"
-    yield judge_device(device, name, _memory_bytes(device), unused_gpu=unused)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    yield judge_device(device, name, _memory_bytes(device), unused_gpu=unused, load=load)
     yield judge_cudnn(_cudnn(device), forecast.precision)
     plugin = machine.access.registry.get("backbones", machine.student)
     network = build_network(board, plugin, CALIBRATION_CLASSES, 0, {})
@@ -153,14 +157,22 @@ def judge_versions(found: Mapping[str, str], oldest: Mapping[str, str], torchvis
     return Finding("versions", "ok", told)
 
 
-def judge_device(device: torch.device, name: str, memory: tuple[int, int], *, unused_gpu: bool = False) -> Finding:
-    """The device and its memory (free, total in bytes; free is the total where that is not known)."""
+def judge_device(
+    device: torch.device, name: str, memory: tuple[int, int], *, unused_gpu: bool = False, load: float = 0.0
+) -> Finding:
+    """The device and its memory (free, total in bytes; free is the total where that is not known).
+
+    `load` is the number of processes that the processors have worked on in the last minute.
+    """
     free, total = memory
     room = f"{total / GIB:.1f} GiB of memory"
     told = f"{device}: {name}, " + (room if device.type == "cuda" else f"{cores()} cores, {room}")
     if unused_gpu:
         advice = "install a torch built for CUDA, or a newer driver (`nvidia-smi` shows the one there is)"
         return Finding("device", "slow", f"{told}; the NVIDIA device of this machine is not used by torch", advice)
+    if device.type == "cpu" and load > BUSY * cores():
+        told = f"{told}; {load:.1f} processes share it: runs, and the times below, take longer than alone"
+        return Finding("device", "slow", told, "wait until the others have ended, and ask again")
     if device.type == "cuda" and free < total / 2:
         advice = "see `nvidia-smi`; wait for the others, or choose another device with --device"
         return Finding("device", "slow", f"{told}, of which only {free / GIB:.1f} GiB are free", advice)
@@ -245,8 +257,10 @@ class Layer:
         """Time of bf16 over time of fp32, forward and backward: the median of several rounds in turn."""
         work = self._work(board, device)
         low, high = partial(work, "bf16"), partial(work, "fp32")
-        rounds = [median_s(low, device, 1) / median_s(high, device, 1) for _ in range(ROUNDS)]
-        return statistics.median(rounds)
+        ratios, begin = list[float](), time.perf_counter()
+        while not ratios or (len(ratios) < ROUNDS and time.perf_counter() - begin < ROUNDS_S):
+            ratios.append(median_s(low, device, 1) / median_s(high, device, 1))
+        return statistics.median(ratios)
 
     def _work(self, board: Board, device: torch.device) -> Callable[[str], tuple[Tensor, ...]]:
         """The convolution with its gradients in a precision, on noise: on CUDA a whole batch, else what is quick."""
@@ -308,8 +322,8 @@ def judge_speed(ratios: Mapping[str, float], units: str, used: bool) -> Finding:
         return Finding("bf16 speed", "ok", f"{told}; the board computes in another precision here")
     if statistics.geometric_mean(ratios.values()) < 1:
         return Finding("bf16 speed", "ok", told)
-    newer = "pip install --upgrade torch: newer ones bring faster kernels"
-    advice = "nothing is wrong; a processor with AMX or avx512_bf16 would be faster" if units else newer
+    newer = "ask again while nothing else runs; if it stays so, pip install --upgrade torch for faster kernels"
+    advice = "nothing is wrong; a processor with AMX or avx512_bf16 is faster" if NO_UNITS in units else newer
     return Finding("bf16 speed", "slow", told, advice)
 
 
@@ -319,7 +333,7 @@ def _units(device: torch.device) -> str:
         return ""
     able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     units = [label for key, label in (("amx_bf16", "AMX"), ("avx512_bf16", "avx512_bf16")) if able.get(key)]
-    return f"this processor has {' and '.join(units) or 'neither AMX nor avx512_bf16'}"
+    return f"this processor has {' and '.join(units) or NO_UNITS}"
 
 
 def _relative_error(found: Tensor, reference: Tensor) -> float:
@@ -356,7 +370,7 @@ def judge_determinism(equal: bool, operations: list[str]) -> Finding:
 
 def judge_step(student: str, speed: Speed, peak: str) -> Finding:
     """What the student does in a second with data that is there already, and the memory that this took."""
-    told = f"{student} learns from {1 / speed.video_s:.1f} videos/s and scores {1 / speed.clip_s:.1f} clips/s{peak}"
+    told = f"{student} learns from {1 / speed.video_s:.3g} videos/s and scores {1 / speed.clip_s:.3g} clips/s{peak}"
     return Finding("training step", "ok", told)
 
 
@@ -410,7 +424,7 @@ def judge_store(store: FrameStore, memory: int, device: torch.device) -> Finding
 
 def judge_reading(windows_per_s: float, needed_per_s: float) -> Finding:
     """Windows that the loader's threads read at random, against what the training step asks for."""
-    told = f"{windows_per_s:.0f} windows/s at random; the step needs {needed_per_s:.0f}, twice that is wanted"
+    told = f"{windows_per_s:.0f} windows/s at random; the step needs {needed_per_s:.3g}, twice that is wanted"
     if windows_per_s >= MARGIN * needed_per_s:
         return Finding("reading", "ok", told)
     return Finding(

@@ -89,6 +89,13 @@ def test_a_device_that_others_use_or_that_torch_cannot_use_is_slow(
     assert "8.0 GiB" in finding.told
 
 
+def test_a_processor_that_others_use_is_slow() -> None:
+    memory = (8 * doctor.GIB, 8 * doctor.GIB)
+    finding = doctor.judge_device(CPU, "a processor", memory, load=1000.0)
+    assert finding.verdict == "slow"
+    assert "1000.0 processes share it" in finding.told
+
+
 @pytest.mark.parametrize(
     ("errors", "used", "verdict"),
     [
@@ -119,6 +126,12 @@ def test_bf16_that_takes_longer_than_fp32_is_slow_where_the_board_computes_so(
 ) -> None:
     for units in ("", "this processor has AMX"):
         assert doctor.judge_speed(ratios, units, used).verdict == verdict
+
+
+def test_a_processor_that_has_units_for_bf16_is_not_advised_to_get_some() -> None:
+    slow = {"stem": 2.0}
+    assert "a processor with AMX" in doctor.judge_speed(slow, f"this processor has {doctor.NO_UNITS}", True).advice
+    assert "ask again" in doctor.judge_speed(slow, "this processor has AMX", True).advice
 
 
 def test_a_difference_between_equal_steps_is_wrong_unless_an_operation_explains_it() -> None:
