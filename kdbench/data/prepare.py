@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_COMMITS = 2.0
 _COPY_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 16  # what is larger goes to the disk without another copy
-_BYTES_BETWEEN_FLUSHES = 1 << 25
+_BYTES_BETWEEN_FLUSHES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,8 @@ class _Writer:
         """Pack in worker processes into part files, which are appended in the order of the jobs.
 
         Few videos are under way at once, so part files take little room and no frames pile up in memory. The same
-        few files are written again and again.
+        few files are written again and again; their names are this process's own, for workers of one that was killed
+        may still be writing to theirs.
         """
         under_way: deque[tuple[_Job, Path, Future[Decoded]]] = deque()
         rest = iter(enumerate(jobs))
@@ -172,7 +173,7 @@ class _Writer:
                 while True:
                     while len(under_way) < 4 * workers and (item := next(rest, None)):
                         number, job = item
-                        part = self._folder / f"{number % (4 * workers)}.part"
+                        part = self._folder / f"{os.getpid()}-{number % (4 * workers)}.part"
                         under_way.append((job, part, threads.submit(crew.pack, job.path, part)))
                     if not under_way:
                         return
