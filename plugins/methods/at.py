@@ -28,20 +28,27 @@ class AttentionTransfer(Method):
     name = "at"
     source = "Zagoruyko and Komodakis, ICLR 2017, arXiv:1612.03928, Eq. 2"
     teachers = 1
-    student_taps = STAGES
-    teacher_taps = STAGES
     options: Options
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """`weight` multiplies the sum over stages; `per_frame` normalises over (H, W) instead of (T, H, W)."""
+        """`weight` multiplies the sum over `taps`; `per_frame` normalises over (H, W) instead of (T, H, W)."""
 
         weight: float = 1000.0
         per_frame: bool = False
+        taps: tuple[str, ...] = STAGES
+
+        def __post_init__(self) -> None:
+            if not self.taps:
+                raise ValueError("taps is empty; name at least one")
+
+    def __init__(self, options: Options | None = None) -> None:
+        super().__init__(options)
+        self.student_taps = self.teacher_taps = self.options.taps
 
     def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
         assert teacher is not None
-        distances = [self._distance(student.taps[stage], teacher.taps[stage]) for stage in STAGES]
+        distances = [self._distance(student.taps[stage], teacher.taps[stage]) for stage in self.options.taps]
         return {"attention": self.options.weight * torch.stack(distances).sum()}
 
     def _distance(self, student_BCTHW: Tensor, teacher_BCTHW: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from kdbench.api import Batch, Method, NetworkSpec, Outputs, Progress, Task, hookimpl
 
 STUDENT, TEACHER = 0, 1
+LARGEST = 1 << 53  # keys are below it; as many as a draw can tell apart
 
 
 class ContrastiveDistillation(Method):
@@ -86,13 +86,12 @@ class ContrastiveDistillation(Method):
     def _rows(self, batch: Batch, progress: Progress) -> Tensor:
         """Bank rows (B, 1 + K): each video's own, then distinct ones of other classes."""
         size = (len(batch.index_B), len(self.class_of_video_n))
-        generator = np.random.Generator(np.random.PCG64([progress.seed, progress.global_step]))
-        drawn_Bn = torch.from_numpy(generator.random(size))
+        drawn_Bn = torch.from_numpy(progress.draw(LARGEST, "negatives", math.prod(size))).view(size)
         device = batch.index_B.device
         keys_Bn = drawn_Bn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn_Bn
-        # The K smallest keys are a draw without replacement; no key of the own class (2) is ever among them.
+        # The K smallest keys are a draw without replacement; no key of the own class (the largest) is among them.
         same_Bn = self.class_of_video_n == self.class_of_video_n[batch.index_B][:, None]
-        negatives_BK = keys_Bn.masked_fill(same_Bn, 2.0).topk(self.num_negatives, largest=False).indices
+        negatives_BK = keys_Bn.masked_fill(same_Bn, LARGEST).topk(self.num_negatives, largest=False).indices
         return torch.cat([batch.index_B[:, None], negatives_BK], dim=1)
 
     def _estimation(self, anchors_BE: Tensor, side: int, rows_BK: Tensor) -> Tensor:

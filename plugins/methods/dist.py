@@ -34,6 +34,7 @@ class CorrelationDistillation(Method):
     name = "dist"
     source = "Huang et al., NeurIPS 2022, arXiv:2205.10536, section 4"
     teachers = 1
+    smallest_batch = 2
     options: Options
 
     @dataclass(frozen=True, kw_only=True)

@@ -2,19 +2,14 @@
 
 Qin, Lin, Yi, Zhang, Han, Zhang, Su, Liu, Li, Sun and Zhou, "Knowledge Inheritance for Pre-trained Language
 Models", NAACL 2022, arXiv:2105.13880, section 3: with a rate r that falls linearly from 1 to 0, the loss is
-(1 - r) * L_self + r * tau^2 * KL(teacher || student), r = max(0, 1 - step / S). Defaults: tau = 2 and
-S = 44 % of all steps (55k of 125k there).
-
-Deviations: L_self is the action term alone. The board's pretext and contrast terms keep their weight at every
-step, because a method's `base_weights` do not change during training. The board's action term is replaced by
-the method's term "hard", so the weight of a board that gives it another weight than 1 is not kept.
+(1 - r) * L_self + r * tau^2 * KL(teacher || student), r = max(0, 1 - step / S). L_self is the board's whole
+objective, each term with the board's weight. Defaults: tau = 2 and S = 44 % of all steps (55k of 125k there).
+Once r is 0 the teacher is not asked any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,12 +18,11 @@ from kdbench.api import Batch, Method, Outputs, Progress, hookimpl
 
 
 class DecayingDistillation(Method):
-    """Distillation that hands over to the labels: (1 - r) * CE + r * tau^2 * KL(teacher || student), r falling to 0."""
+    """Distillation that hands over to the board: (1 - r) * L_board + r * tau^2 * KL(teacher || student), r to 0."""
 
     name = "kd-decay"
     source = "Qin et al., Knowledge Inheritance, NAACL 2022, arXiv:2105.13880, section 3"
     teachers = 1
-    base_weights: ClassVar[Mapping[str, float]] = {"action": 0.0}
     options: Options
 
     @dataclass(frozen=True, kw_only=True)
@@ -42,18 +36,27 @@ class DecayingDistillation(Method):
             if self.share <= 0:
                 raise ValueError(f"share is {self.share}; it must be above 0")
 
+    def rate(self, progress: Progress) -> float:
+        """The teacher's weight r, from 1 to 0."""
+        return max(0.0, 1 - progress.fraction / self.options.share)
+
+    def wants_teacher(self, progress: Progress) -> bool:
+        return self.rate(progress) > 0
+
+    def objective_share(self, progress: Progress) -> float:
+        return 1 - self.rate(progress)
+
     def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
-        assert teacher is not None
+        if teacher is None:
+            return {"soft": student.logits_BK.new_zeros(())}
         tau = self.options.temperature
-        rate = max(0.0, 1 - progress.fraction / self.options.share)
         divergence = F.kl_div(
             F.log_softmax(student.logits_BK / tau, dim=1),
             F.log_softmax(teacher.logits_BK / tau, dim=1),
             log_target=True,
             reduction="batchmean",
         )
-        hard = F.cross_entropy(student.logits_BK, batch.labels_B)
-        return {"hard": (1 - rate) * hard, "soft": rate * tau**2 * divergence}
+        return {"soft": self.rate(progress) * tau**2 * divergence}
 
 
 @hookimpl

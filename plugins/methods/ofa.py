@@ -47,6 +47,7 @@ class OneForAll(Method):
     source = "Hao et al., NeurIPS 2023, arXiv:2310.19444, section 3"
     teachers = 1
     student_taps = STAGES
+    smallest_batch = 2
     options: Options
     branches: nn.ModuleDict
 

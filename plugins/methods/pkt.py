@@ -33,6 +33,7 @@ class ProbabilisticTransfer(Method):
     name = "pkt"
     source = "Passalis and Tefas, ECCV 2018, arXiv:1803.10837, section 3"
     teachers = 1
+    smallest_batch = 2
     options: Options
 
     @dataclass(frozen=True, kw_only=True)

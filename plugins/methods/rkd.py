@@ -38,6 +38,7 @@ class RelationalDistillation(Method):
     name = "rkd"
     source = "Park et al., CVPR 2019, arXiv:1904.05068, sections 3.2.1 and 3.2.2"
     teachers = 1
+    smallest_batch = 3
     options: Options
 
     @dataclass(frozen=True, kw_only=True)

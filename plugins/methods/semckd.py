@@ -63,6 +63,7 @@ class SemanticCalibration(Method):
     teachers = 1
     student_taps = STAGES
     teacher_taps = STAGES
+    smallest_batch = 2
     options: Options
     queries: nn.ModuleDict
     keys: nn.ModuleDict

@@ -34,6 +34,7 @@ class SimilarityPreserving(Method):
     teachers = 1
     student_taps = (TAP,)
     teacher_taps = (TAP,)
+    smallest_batch = 2
     options: Options
 
     @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ class SoftmaxRegression(Method):
     name = "srrl"
     source = "Yang, Martinez, Bulat and Tzimiropoulos, ICLR 2021"
     teachers = 1
+    smallest_batch = 2
     options: Options
     connector: nn.Module
     borrowed: tuple[nn.Module]

@@ -57,31 +57,37 @@ class VariationalDistillation(Method):
     name = "vid"
     source = "Ahn et al., CVPR 2019, arXiv:1904.05835, Eq. 5"
     teachers = 1
-    student_taps = STAGES
-    teacher_taps = STAGES
     options: Options
     likelihoods: nn.ModuleDict
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """`weight` multiplies the sum over stages; `variance` is that of every channel before training."""
+        """`weight` multiplies the sum over `taps`; `variance` is that of every channel before training."""
 
         weight: float = 1.0
         variance: float = 5.0
+        taps: tuple[str, ...] = STAGES
 
         def __post_init__(self) -> None:
+            if not self.taps:
+                raise ValueError("taps is empty; name at least one")
             if self.variance <= EPSILON:
                 raise ValueError(f"variance is {self.variance}; it must be above {EPSILON}")
 
+    def __init__(self, options: Options | None = None) -> None:
+        super().__init__(options)
+        self.student_taps = self.teacher_taps = self.options.taps
+
     def build(self, student: NetworkSpec, teacher: NetworkSpec | None, task: Task) -> None:
         assert teacher is not None
+        taps, variance = self.options.taps, self.options.variance
         self.likelihoods = nn.ModuleDict(
-            {stage: Likelihood(student.taps[stage], teacher.taps[stage], self.options.variance) for stage in STAGES}
+            {tap: Likelihood(student.taps[tap], teacher.taps[tap], variance) for tap in taps}
         )
 
     def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
         assert teacher is not None
-        terms = [self.likelihoods[stage](student.taps[stage], teacher.taps[stage]) for stage in STAGES]
+        terms = [self.likelihoods[stage](student.taps[stage], teacher.taps[stage]) for stage in self.options.taps]
         return {"likelihood": self.options.weight * torch.stack(terms).sum()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kdbench.api import Batch, Method, NetworkSpec, Outputs, Progress, Task
-from tests.tiny import registry
+from kdbench.models import Network, build_network
+from tests.tiny import registry, tiny_board
 
 Floats = NDArray[np.float64]
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -59,14 +61,27 @@ def batch(videos: int = VIDEOS) -> Batch:
     return Batch(torch.zeros(videos, 1, 3, 1, 1, 1), torch.tensor(CLASS_OF_VIDEO)[index], index)
 
 
-def progress(epoch: int = 0, step: int = 0, epochs: int = 10, steps: int = 5) -> Progress:
-    return Progress(epoch=epoch, step=step, epochs=epochs, steps_per_epoch=steps, seed=0)
+def clips(videos: int = VIDEOS, views: int = 1) -> Batch:
+    """The same videos with clips that a small network takes."""
+    index = torch.arange(videos).flip(0)
+    return Batch(draw(70, videos, views, 3, 8, 16, 16), torch.tensor(CLASS_OF_VIDEO)[index], index)
+
+
+def network(seed: int) -> Network:
+    """A small residual network with first weights of this seed, in training mode."""
+    return build_network(tiny_board(), registry().get("backbones", "r3d"), CLASSES, seed, {}).train()
+
+
+def progress(epoch: int = 0, step: int = 0, epochs: int = 10, steps: int = 5, phase: str = "") -> Progress:
+    return Progress(epoch=epoch, step=step, epochs=epochs, steps_per_epoch=steps, seed=0, phase=phase)
 
 
 def built(name: str, student: NetworkSpec | None = None, teacher: NetworkSpec | None = None, **options: Any) -> Method:
-    """A method as a run builds it."""
+    """A method as a run builds it, on a board with all three terms; its twin is `network(1)`."""
     method: Method = registry().get("methods", name).make(options)
-    task = Task(CLASSES, len(CLASS_OF_VIDEO), CLASS_OF_VIDEO, VIDEOS, 10, 5)
+    objective = {"action": 1.0, "pretext": 1.0, "contrast": 0.5}
+    twin = partial(network, 1)
+    task = Task(CLASSES, len(CLASS_OF_VIDEO), CLASS_OF_VIDEO, VIDEOS, 10, 5, twin=twin, objective=objective)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         method.build(student or spec(), teacher or spec(), task)

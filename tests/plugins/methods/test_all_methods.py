@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbench.api import Batch, Outputs, Progress
 from kdbench.run import open_training
-from kdbench.train import Training, take_step
+from kdbench.train import Training, ask_student, ask_teacher, take_step
 from tests.tiny import bench, registry, request
 
 METHODS = registry().names("methods")
@@ -69,12 +69,8 @@ def step(begun: Training, batch: Batch, number: int) -> dict[str, Tensor]:
 
 def asked(begun: Training, batch: Batch) -> tuple[Outputs, Outputs | None]:
     """What the student and the teacher make of a batch."""
-    method, teacher = begun.method, None
-    if begun.teacher:
-        clips = batch.clips_BVCTHW if method.teacher_views == "tuple" else batch.clips_BVCTHW[:, :1]
-        with torch.no_grad():
-            teacher = begun.teacher.outputs(clips, method.teacher_taps)
-    return begun.network.outputs(batch.clips_BVCTHW, method.student_taps), teacher
+    views = begun.method.views(batch)
+    return ask_student(begun, batch, views), ask_teacher(begun, batch, views)
 
 
 def copied(module: nn.Module | None) -> dict[str, Tensor]:

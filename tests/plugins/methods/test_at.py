@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kdbench.errors import PluginError
 from tests.plugins.methods.cases import (
     STAGES,
     STUDENT_SHAPES,
@@ -59,3 +60,16 @@ def test_the_size_of_the_maps_numbers_does_not_matter() -> None:
 def test_the_students_taps_get_gradients_where_the_map_has_more_than_one_place() -> None:
     found = gradients(built("at"), outputs(1, STUDENT_SHAPES, learns=True), outputs(2, TEACHER_SHAPES))
     assert found >= {"stage1", "stage2", "stage3"}
+
+
+def test_the_term_of_some_taps_is_that_of_all_less_that_of_the_others() -> None:
+    student, teacher = outputs(1, STUDENT_SHAPES), outputs(2, TEACHER_SHAPES)
+    parts = [built("at", taps=taps) for taps in (STAGES, STAGES[:1], STAGES[1:])]
+    assert [part.student_taps for part in parts] == [part.teacher_taps for part in parts]
+    whole, first, rest = (part.losses(batch(), student, teacher, progress())["attention"].item() for part in parts)
+    assert whole == pytest.approx(first + rest, rel=1e-5)
+
+
+def test_no_tap_at_all_is_refused() -> None:
+    with pytest.raises(PluginError, match="taps is empty; name at least one"):
+        built("at", taps=())

@@ -22,8 +22,8 @@ from tests.plugins.methods.cases import (
 )
 
 
-def fitnet() -> Method:
-    return built("fitnet", spec(STUDENT_SHAPES), spec(TEACHER_SHAPES))
+def fitnet(**options: str) -> Method:
+    return built("fitnet", spec(STUDENT_SHAPES), spec(TEACHER_SHAPES), **options)
 
 
 def test_the_term_is_the_distance_of_regressed_maps_as_computed_by_loops() -> None:
@@ -55,3 +55,9 @@ def test_the_students_tap_and_the_regressor_get_gradients() -> None:
     method = fitnet()
     assert gradients(method, outputs(1, STUDENT_SHAPES, learns=True), outputs(2, TEACHER_SHAPES)) == {"stage2"}
     assert all(parameter.grad is not None for parameter in method.parameters())
+
+
+def test_another_tap_may_be_named() -> None:
+    method = fitnet(tap="stage3")
+    assert (method.student_taps, method.teacher_taps) == (("stage3",), ("stage3",))
+    assert gradients(method, outputs(1, STUDENT_SHAPES, learns=True), outputs(2, TEACHER_SHAPES)) == {"stage3"}

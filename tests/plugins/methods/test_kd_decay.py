@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import pytest
 
+from kdbench.api import Progress
 from kdbench.errors import PluginError
+from kdbench.train import take_step
 from tests.plugins.methods.cases import batch, built, divergence, gradients, numbers, outputs, progress, softmax
+from tests.test_train import training
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 3), (4, 2), (9, 4)])
-def test_the_terms_are_the_convex_combination_as_computed_by_loops(epoch: int, step: int) -> None:
+@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (1, 3), (4, 1)])
+def test_the_term_and_the_boards_share_are_the_convex_combination_as_computed_by_loops(epoch: int, step: int) -> None:
     student, teacher, tau = outputs(1), outputs(2), 2.0
-    rate = max(0.0, 1 - (epoch * 5 + step) / (0.44 * 50))
-    hard = soft = 0.0
-    for mine, theirs, label in zip(
-        numbers(student.logits_BK), numbers(teacher.logits_BK), batch().labels_B, strict=True
-    ):
-        hard -= np.log(softmax(mine)[label]) / 4
-        soft += divergence(softmax(theirs / tau), softmax(mine / tau)) / 4
-    found = built("kd-decay").losses(batch(), student, teacher, progress(epoch, step))
-    assert found["hard"].item() == pytest.approx((1 - rate) * hard, rel=1e-5)
-    assert found["soft"].item() == pytest.approx(rate * tau**2 * soft, rel=1e-5)
+    rate, at = 1 - (epoch * 5 + step) / (0.44 * 50), progress(epoch, step)
+    rows = zip(numbers(student.logits_BK), numbers(teacher.logits_BK), strict=True)
+    soft = sum(divergence(softmax(theirs / tau), softmax(mine / tau)) for mine, theirs in rows) / 4
+    method = built("kd-decay")
+    assert method.objective_share(at) == pytest.approx(1 - rate)
+    assert method.losses(batch(), student, teacher, at)["soft"].item() == pytest.approx(rate * tau**2 * soft, rel=1e-5)
 
 
-def test_it_begins_with_the_teacher_alone_and_ends_with_the_labels_alone() -> None:
-    method, student, teacher = built("kd-decay"), outputs(1), outputs(2)
-    first = method.losses(batch(), student, teacher, progress(0, 0))
-    last = method.losses(batch(), student, teacher, progress(9, 4))
-    assert first["hard"].item() == 0 < first["soft"].item()
-    assert last["soft"].item() == 0 < last["hard"].item()
+def test_it_begins_with_the_teacher_alone_and_ends_with_the_board_alone() -> None:
+    method, first, last = built("kd-decay"), progress(0, 0), progress(9, 4)
+    assert (method.objective_share(first), method.objective_share(last)) == (0, 1)
+    assert method.losses(batch(), outputs(1), outputs(2), first)["soft"].item() > 0
+    assert method.losses(batch(), outputs(1), None, last)["soft"].item() == 0
+
+
+def test_the_teacher_is_asked_until_its_weight_is_nothing() -> None:
+    wanted = [built("kd-decay").wants_teacher(progress(4, step)) for step in range(4)]
+    assert wanted == [True, True, False, False]
 
 
 def test_the_soft_term_is_zero_when_both_agree() -> None:
@@ -37,8 +41,17 @@ def test_the_soft_term_is_zero_when_both_agree() -> None:
     assert abs(terms["soft"].item()) < 1e-6
 
 
-def test_the_boards_own_action_term_is_left_to_the_method() -> None:
-    assert built("kd-decay").base_weights == {"action": 0.0}
+def test_a_run_lowers_the_boards_terms_by_their_share_and_keeps_them_apart(tmp_path: Path) -> None:
+    begun = training(tmp_path, student="c3d", teacher="r3d", method=built("kd-decay"))
+    sample = next(begun.loader.epoch(0))
+    half = Progress(epoch=0, step=1, epochs=5, steps_per_epoch=1, seed=0)
+    shared = take_step(begun, sample, half)[1]
+    whole = training(tmp_path, student="c3d")
+    alone = take_step(whole, sample, half)[1]
+    share = (1 / 5) / 0.44
+    assert {name: shared[name].item() for name in alone} == pytest.approx(
+        {name: share * term.item() for name, term in alone.items()}, rel=1e-5
+    )
 
 
 def test_only_the_students_logits_get_a_gradient() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ from tests.plugins.methods.cases import (
 )
 
 
-def vid(**options: float) -> Method:
+def vid(**options: Any) -> Method:
     return built("vid", spec(STUDENT_SHAPES), spec(TEACHER_SHAPES), **options)
 
 
@@ -83,3 +85,16 @@ def test_all_taps_of_the_student_and_all_regressors_and_variances_get_gradients(
 def test_a_variance_of_nothing_is_refused() -> None:
     with pytest.raises(PluginError, match=r"variance is 0.0; it must be above 1e-05"):
         vid(variance=0)
+
+
+def test_the_taps_named_have_likelihoods_and_gradients_and_no_others() -> None:
+    method = vid(taps=("stage2", "stage4"))
+    assert method.student_taps == method.teacher_taps == ("stage2", "stage4")
+    assert {key.split(".")[1] for key in method.state_dict()} == {"stage2", "stage4"}
+    found = gradients(method, outputs(1, STUDENT_SHAPES, learns=True), outputs(2, TEACHER_SHAPES))
+    assert found <= {"stage2", "stage4"}
+
+
+def test_no_tap_at_all_is_refused() -> None:
+    with pytest.raises(PluginError, match="taps is empty; name at least one"):
+        vid(taps=())
