@@ -129,7 +129,10 @@ class Session:
             batch=loader.batch,
             epochs=board.optim.epochs,
             steps_per_epoch=loader.steps,
-            twin=lambda: build_network(board, self.parts.student, classes, streams.stream_seed(seed, "twin"), {}),
+            twin=lambda: place(
+                build_network(board, self.parts.student, classes, streams.stream_seed(seed, "twin"), {}),
+                torch.device("cpu"),  # laid out as the student is; it goes to the device with the method
+            ),
             arithmetic=lambda: autocast(self.device, self.precision),
             objective=dict(objective.weights),
         )
