@@ -118,7 +118,7 @@ def _open_store(dataset: VideoDataset, board: Board, needed: tuple[str, ...], ac
     _bring_videos(dataset, access)
     access.watcher.say(f"preparing the frames of {dataset.name} ({frames.height} x {frames.width}); this is done once")
     tick = access.watcher.stage("decoding", len(dataset.videos))
-    report = prepare(dataset, geometry, access.workers, lambda done, total, name: tick(done))
+    report = prepare(dataset, geometry, access.workers, lambda done, total, name: tick(done), access.watcher.say)
     store = FrameStore.open(dataset, geometry)
     lacking = [name for name in needed if name not in store.entries]
     if lacking and not access.allow_missing:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # What is lost when the power fails: the videos of the last two seconds.
 _SECONDS_BETWEEN_COMMITS = 2.0
+_WAITING_POLL_S = 0.5  # between two looks at a store that another process holds
 _COPY_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 16  # what is larger goes to the disk without another copy
 _BYTES_BETWEEN_FLUSHES = 1 << 23
@@ -65,16 +66,23 @@ class _Job:
     path: Path
 
 
-def prepare(dataset: VideoDataset, geometry: Geometry, workers: int = 1, progress: Progress | None = None) -> Report:
+def prepare(
+    dataset: VideoDataset,
+    geometry: Geometry,
+    workers: int = 1,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Report:
     """Decode every video that is not in the store yet, with `workers` processes, and say what happened.
 
     Missing and broken videos are reported, do not stop the rest, and are tried again the next time. Raises
     DataError when the store cannot be written (the disk is full, another process holds it), and the same call
-    then continues where this one stopped; or when the codec's library is not installed.
+    then continues where this one stopped; or when the codec's library is not installed. Another process that
+    holds the store is waited for where `say` is given, which is told so.
     """
     started = time.monotonic()
     folder, header = store_path(dataset, geometry), header_of(dataset, geometry)
-    with _writing(folder), _locked(folder):
+    with _writing(folder), _locked(folder, say):
         writer = _Writer(folder, header, geometry)
         try:
             jobs, missing, reused = _plan(dataset, writer.index)
@@ -267,16 +275,20 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the store for writing. Raises DataError that names the process that holds it already."""
+def _locked(folder: Path, say: Callable[[str], None] | None) -> Iterator[None]:
+    """Hold the store for writing. Without `say`, raises DataError that names the process that holds it already."""
     holder = folder / "holder"
     lock = FileLock(folder / "lock", timeout=0)
     try:
         lock.acquire()
     except Timeout as error:
+        who = "another process"
         with suppress(OSError):
-            raise DataError(folder, f"is being prepared by process {holder.read_text()}; wait for it") from error
-        raise DataError(folder, "is being prepared by another process; wait for it") from error
+            who = f"process {holder.read_text()}"
+        if say is None:
+            raise DataError(folder, f"is being prepared by {who}; wait for it") from error
+        say(f"{folder}: is being prepared by {who}; waiting until it has ended")
+        lock.acquire(timeout=-1, poll_interval=_WAITING_POLL_S)
     try:
         holder.write_text(str(os.getpid()))
         yield

@@ -300,6 +300,19 @@ def test_a_place_that_cannot_be_written_is_one_line(drawn: Path, home: Path) -> 
         prepare(shelf(drawn), GEOMETRY)
 
 
+def test_a_store_that_another_process_prepares_is_waited_for_by_who_can_be_told(drawn: Path) -> None:
+    path = prepare(shelf(drawn), GEOMETRY).path
+    lock, said = FileLock(path / "lock"), []
+    lock.acquire()
+
+    def heard(text: str) -> None:
+        said.append(text)
+        lock.release()
+
+    assert prepare(shelf(drawn), GEOMETRY, say=heard).reused == FILMS
+    assert said == [f"{path}: is being prepared by another process; waiting until it has ended"]
+
+
 def test_a_store_that_another_process_prepares_is_refused_with_its_number(drawn: Path) -> None:
     path = prepare(shelf(drawn), GEOMETRY).path
     (path / "holder").write_text("4711")
