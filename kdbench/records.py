@@ -564,8 +564,8 @@ def _reference_problems(record: Record) -> Iterator[str]:
     if record.status == "complete" and len(record.epochs) != epochs:
         yield f"$.status: found 'complete' with {len(record.epochs)} epochs, the board has {epochs}"
     cost = record.cost
-    parts = (cost.train_s, cost.data_wait_s, cost.evaluate_s, cost.checkpoint_s)
-    parts += (cost.phases_s, cost.transfer_s, cost.other_s)
+    parts = [cost.train_s, cost.data_wait_s, cost.evaluate_s, cost.checkpoint_s]
+    parts += [cost.phases_s, cost.transfer_s, cost.other_s]
     if not math.isclose(math.fsum(parts), cost.wall_s, rel_tol=1e-3, abs_tol=0.05):
         yield f"$.cost.wall_s: found {cost.wall_s!r}, its parts add up to {math.fsum(parts):.3f}"
     if not 0 < record.cell.fraction <= 1:
