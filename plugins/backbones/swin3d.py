@@ -1,0 +1,93 @@
+"""Torchvision's Video Swin transformer, its smallest size, with a width: swin3d_t.
+
+Liu, Ning, Cao, Wei, Zhang, Lin and Hu, "Video Swin Transformer", CVPR 2022, arXiv:2106.13230: attention inside
+shifted windows of 8 x 7 x 7 tokens of 2 x 4 x 4 pixels, in four stages of 2, 2, 6 and 2 blocks. The modules are
+torchvision's own, with torchvision's own initialisation, names and depth of 0.1 for dropped residuals, which
+are drawn anew at each training step; only the classifier is taken off. It takes clips of any length and size:
+what does not fill patches and windows is padded by zeros, and a window larger than the clip is cut to it.
+
+Deviation: `width` multiplies the channels, by way of the channels of an attention head (32 at width 1), so that
+the numbers of heads (3, 6, 12, 24) stay. Torchvision's Kinetics-400 weights fit at width 1.
+27,850,470 parameters at width 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from kdbench.api import Backbone, hookimpl
+from kdbench_plugins.backbones.torchvision3d import TorchvisionBackbone
+
+HEADS = (3, 6, 12, 24)
+BLOCKS = (2, 2, 6, 2)
+CHANNELS_OF_A_HEAD = 32
+
+
+class ChannelsFirst(nn.Module):
+    """Token maps (B, T, H, W, C) as feature maps (B, C, T, H, W): a place for a tap."""
+
+    def forward(self, tokens_BTHWC: Tensor) -> Tensor:
+        """The same numbers, as a view."""
+        return tokens_BTHWC.permute(0, 4, 1, 2, 3)
+
+
+class SwinNetwork(nn.Module):
+    """Clips (B, C, T, H, W) to features (B, D), D = 768 * width; torchvision's modules under torchvision's names."""
+
+    def __init__(self, swin: nn.Module) -> None:
+        super().__init__()
+        for name in ("patch_embed", "features", "norm"):
+            setattr(self, name, swin.get_submodule(name))
+        self.stage1, self.stage2, self.stage3, self.stage4 = (ChannelsFirst() for _ in HEADS)
+        self.pool = nn.AdaptiveAvgPool3d(1)
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        """Features (B, D). `features` alternates: blocks of a stage, then what merges patches for the next."""
+        *merging, last = self.get_submodule("features").children()
+        tokens = self.get_submodule("patch_embed")(clips_BCTHW)
+        for tap, at in ((self.stage1, 0), (self.stage2, 2), (self.stage3, 4)):
+            maps = tap(merging[at](tokens))
+            tokens = merging[at + 1](maps.permute(0, 2, 3, 4, 1))
+        maps = self.stage4(self.get_submodule("norm")(last(tokens)))
+        features_BD: Tensor = self.pool(maps).flatten(1)
+        return features_BD
+
+
+class Swin3dT(TorchvisionBackbone):
+    """Torchvision's Video Swin-T: attention in shifted windows. Liu et al., CVPR 2022, arXiv:2106.13230.
+
+    Its maps have T/2 frames in all stages, and half the height and width of the canonical ones. The tap of
+    stage 4 stands behind the last norm: the features are its mean.
+    """
+
+    name = "swin3d_t"
+    source = "torchvision.models.video.swin3d_t; Liu et al., CVPR 2022, arXiv:2106.13230"
+    classifier = "head"
+    taps: ClassVar = {stage: stage for stage in ("stage1", "stage2", "stage3", "stage4")}
+
+    def build(self, width: float) -> nn.Module:
+        """A network of a width, from the weights file of the options where one is named. Raises PluginError."""
+        # Imported here: torchvision costs a second, and most runs use another backbone.
+        from torchvision.models.video import SwinTransformer3d
+
+        swin = SwinTransformer3d(
+            patch_size=[2, 4, 4],
+            embed_dim=HEADS[0] * max(1, round(CHANNELS_OF_A_HEAD * width)),
+            depths=list(BLOCKS),
+            num_heads=list(HEADS),
+            window_size=[8, 7, 7],
+            stochastic_depth_prob=0.1,
+            num_classes=1,  # its classifier is left behind
+        )
+        network = SwinNetwork(swin)
+        if self.options.weights:
+            self._load(network, Path(self.options.weights))
+        return network
+
+
+@hookimpl
+def kdbench_backbones() -> list[type[Backbone]]:
+    return [Swin3dT]
