@@ -11,6 +11,7 @@ import msgspec
 
 from kdbench.api import Phase
 from kdbench.data.material import Watcher
+from kdbench.errors import PluginError
 from kdbench.rundir import RunDir
 from kdbench.train import Training, fit, make_optimiser
 
@@ -29,10 +30,11 @@ class Prepared:
 
 
 def prepare(training: Training, rundir: RunDir, watcher: Watcher) -> Prepared:
-    """Go through a method's phases, from where a killed process left them."""
+    """Go through a method's phases, from where a killed process left them. Raises PluginError, and as `fit` does."""
     phases = training.method.phases()
     if not phases:
         return Prepared()
+    _check(training.method.name, phases)
     saved = rundir.load(FILE) or {"phase": 0, "epoch": 0, "seconds": 0.0}
     spent = saved["seconds"]
     for number, part in _parts(training, phases):
@@ -47,6 +49,20 @@ def prepare(training: Training, rundir: RunDir, watcher: Watcher) -> Prepared:
             if content.pop("due"):
                 rundir.save(FILE, content | {"phase": number})
     return Prepared(sum(phase.epochs for phase in phases), spent)
+
+
+def _check(method: str, phases: tuple[Phase, ...]) -> None:
+    """A phase's draws are told from those of others by its name; the board's own epochs have none."""
+    names = [phase.name for phase in phases]
+    for at, phase in enumerate(phases):
+        if not phase.name:
+            raise PluginError(f"method {method}: a phase needs a name")
+        if phase.name in names[:at]:
+            raise PluginError(f"method {method}: two phases are called '{phase.name}'; rename one")
+        if phase.trains not in ("all", "method"):
+            raise PluginError(
+                f"method {method}: phase '{phase.name}' trains '{phase.trains}'; it must be 'all' or 'method'"
+            )
 
 
 def _parts(training: Training, phases: tuple[Phase, ...]) -> Iterator[tuple[int, Training]]:
