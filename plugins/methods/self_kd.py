@@ -6,7 +6,8 @@ weight * KL(snapshot || student) of probabilities softened by tau, without the f
 Defaults: weight 0.1 and tau = 10.
 
 Deviations: there the snapshot is renewed whenever the validation accuracy rises; here, without a validation list, at
-the end of each epoch. The first epoch has no teacher, its term is 0.
+the end of each epoch. The first epoch has no teacher, its term is 0. Both see clip 0 as the board augments it; the
+paper's augmentation of its own is left out.
 """
 
 from __future__ import annotations
