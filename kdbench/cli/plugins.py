@@ -1,10 +1,11 @@
-"""`kdbench plugins`: list the plugins, broken ones with their reason, and show one in full."""
+"""`kdbench plugins`: list the plugins, broken ones with their reason; show one, check it, begin a new one."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from kdbench.hookspecs import KINDS
 
 if TYPE_CHECKING:
     from kdbench.registry import Registered, Registry
+    from kdbench.testing import Report
 
 _plugin = click.option(
     "--plugin", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE", help="Load this file too."
@@ -70,6 +72,128 @@ def show_plugin(name: str, kind: str | None, board: str, files: tuple[Path, ...]
         click.echo(json.dumps(facts, indent=2))
         return
     _print_table(f"{plugin.name} ({plugin.kind})", list(_lines(facts)))
+
+
+@plugins.command("check")
+@click.argument("name", metavar="FILE|NAME|DISTRIBUTION", required=False)
+@_kind
+@click.option("--all", "everything", is_flag=True, help="Check every plugin there is.")
+@click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the plugin.")
+@click.option("--argument", help="What a teacher is asked for, as behind NAME: on the command line of a run.")
+@click.option("--videos", type=click.Path(path_type=Path), metavar="PATH", help="Folder of a data set's videos.")
+@_plugin
+@_json
+def check_plugins(name: str | None, kind: str | None, everything: bool, as_json: bool, **given: Any) -> None:
+    """Check that a plugin keeps to its interface: tiny networks on embedded videos, on the CPU.
+
+    A file is loaded, a name or a distribution is looked up among the plugins. Exit code 1 when a check fails.
+    """
+    from kdbench.cli.arguments import key_values
+    from kdbench.registry import load_registry
+    from kdbench.testing import Given, check, open_kit
+
+    if (name is None) != everything:
+        raise click.UsageError("name a file, a plugin or a distribution, or say --all")
+    file = Path(name) if name is not None and (name.endswith(".py") or Path(name).is_file()) else None
+    registry = load_registry([*given["files"], *([file] if file else [])])
+    targets = [each for each in _targets(registry, name, file) if kind in (None, each.kind)]
+    broken = [(each.where, each.reason) for each in registry.broken if everything or _is_of(each.where, name)]
+    if not targets and not broken:
+        raise PluginError(
+            f"{name or 'kdbench'} offers no plugin of the kind {kind}; leave --kind out to see what it has"
+        )
+    said = Given(options=key_values(given["options"]), argument=given["argument"], videos=given["videos"])
+    reports = []
+    with open_kit(registry) as kit:
+        for plugin in targets:
+            reports.append(check(plugin, kit, said))
+            if not as_json:
+                _print_report(reports[-1])
+    _conclude(reports, broken, as_json)
+
+
+@plugins.command("new")
+@click.argument("what", metavar="KIND", type=click.Choice(["method", "backbone", "teacher", "dataset"]))
+@click.argument("name")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path(), help="Folder to write into.  [default: this one]"
+)
+@click.option("--package", is_flag=True, help="Write a distribution that pip can install, with a test.")
+def new_plugin(what: str, name: str, out: Path, package: bool) -> None:
+    """Write a plugin that works, to be changed: KIND is method, backbone, teacher or dataset."""
+    from kdbench.registry import load_registry
+    from kdbench.templates import KIND_OF, write_new
+
+    kind = KIND_OF[what]
+    registry = load_registry()
+    if name in registry.names(kind):
+        raise PluginError(
+            f"a {what} is called '{name}' already: {registry.get(kind, name).origin}; choose another name"
+        )
+    written = write_new(what, name, out, package=package)
+    for path in written:
+        click.echo(path)
+    module = next(path for path in written if path.suffix == ".py")
+    install = f"pip install -e {module.parent}, then " if package else ""
+    click.echo(f"next: {install}kdbench plugins check {module}", err=True)
+
+
+def _targets(registry: Registry, name: str | None, file: Path | None) -> list[Registered]:
+    """The plugins that a file, a name or a distribution stands for; all of them for None."""
+    found = list(registry.all())
+    if name is None:
+        return found
+    if file is not None:
+        return [plugin for plugin in found if plugin.origin.file == file.resolve()]
+    named = [plugin for plugin in found if plugin.name == name]
+    offered = [plugin for plugin in found if _plain(plugin.origin.distribution) == _plain(name)]
+    if named or offered:
+        return named or offered
+    if any(_is_of(each.where, name) for each in registry.broken):
+        return []
+    return [registry.get_any(name)]  # says which names are near
+
+
+def _is_of(where: str, name: str | None) -> bool:
+    """Whether a broken plugin belongs to the distribution: its place ends with "(DISTRIBUTION VERSION)"."""
+    words = where.rpartition("(")[2].rstrip(")").split()
+    return name is not None and bool(words) and where.endswith(")") and _plain(words[0]) == _plain(name)
+
+
+def _plain(distribution: str) -> str:
+    """A distribution's name as packaging compares it."""
+    return re.sub("[-_.]+", "-", distribution).lower()
+
+
+def _print_report(report: Report) -> None:
+    """One line for each check, and why where it did not pass."""
+    click.echo(f"{report.plugin.name} ({report.plugin.kind}, {report.plugin.origin})")
+    for finding in report.findings:
+        mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[finding.status]
+        reason = finding.problem or finding.skipped
+        click.echo(f"  {mark}  {finding.check}{f': {reason}' if reason else ''}")
+
+
+def _conclude(reports: Sequence[Report], broken: Sequence[tuple[str, str]], as_json: bool) -> None:
+    """Say what came of it all, and end with code 1 where anything failed."""
+    failed = sum(bool(report.problems) for report in reports) + len(broken)
+    if as_json:
+        entries = [
+            _entry(report.plugin)
+            | {"seconds": round(report.seconds, 3)}
+            | {"checks": [dataclasses.asdict(each) | {"status": each.status} for each in report.findings]}
+            for report in reports
+        ]
+        refused = [{"where": where, "reason": reason} for where, reason in broken]
+        click.echo(json.dumps({"plugins": entries, "broken": refused, "failed": failed}, indent=2))
+    else:
+        for where, reason in broken:
+            click.echo(f"{where}\n  FAIL  it can be loaded: {reason}")
+        seconds = sum(report.seconds for report in reports)
+        number = len(reports) + len(broken)
+        click.echo(f"{number - failed} of {number} plugins keep to their interface ({seconds:.1f} s)")
+    if failed:
+        raise SystemExit(1)
 
 
 def _find(registry: Registry, name: str, kind: str | None) -> Registered:

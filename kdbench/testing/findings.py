@@ -1,0 +1,159 @@
+"""What a check says of a plugin, and what the checks of every kind have in common."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from kdbench.errors import KdbenchError
+from kdbench.offers import reason_of
+from kdbench.registry import Registered
+from kdbench.testing.kit import Kit
+
+PREFIX = "check_"
+LONGEST = 400  # characters of a reason: torch can write a page
+
+
+class CheckError(Exception):
+    """What is wrong with a plugin and what to change, on one line."""
+
+
+class NotApplicableError(Exception):
+    """Why a check says nothing of this plugin."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found: nothing, a problem, or the reason why it was skipped."""
+
+    check: str
+    seconds: float = 0.0
+    problem: str = ""
+    skipped: str = ""
+
+    @property
+    def status(self) -> str:
+        """In one word."""
+        return "failed" if self.problem else "skipped" if self.skipped else "passed"
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was found of one plugin."""
+
+    plugin: Registered
+    findings: tuple[Finding, ...]
+
+    @property
+    def seconds(self) -> float:
+        """How long the checks took."""
+        return sum(finding.seconds for finding in self.findings)
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each check that failed."""
+        return [f"{finding.check}: {finding.problem}" for finding in self.findings if finding.problem]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the caller says of a plugin: options, a teacher's argument, the folder of a data set's videos."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    argument: str | None = None
+    videos: Path | None = None
+
+
+class Checks:
+    """The checks of one plugin: the methods whose names begin with `check_`, in the order in which they stand."""
+
+    made: ClassVar[str] = "it can be made"
+
+    def __init__(self, plugin: Registered, kit: Kit, given: Given) -> None:
+        self.plugin, self.kit, self.given = plugin, kit, given
+
+    def prepare(self) -> None:
+        """Make what the other checks work on; they are skipped where that fails."""
+
+    def run(self) -> Iterator[Finding]:
+        """Do every check. What a plugin raises is a finding, whatever it is."""
+        common = [name for name in vars(Checks) if name.startswith(PREFIX)]
+        for name in common:
+            yield self._find(_title(name), getattr(self, name))
+        first = self._find(self.made, self.prepare)
+        yield first
+        for name in (name for name in vars(type(self)) if name.startswith(PREFIX)):
+            if first.status == "passed":
+                yield self._find(_title(name), getattr(self, name))
+            else:
+                yield Finding(_title(name), skipped="as above" if first.skipped else "it could not be made")
+
+    def _find(self, title: str, check: Callable[[], None]) -> Finding:
+        begin = time.perf_counter()
+        problem = skipped = ""
+        try:
+            check()
+        except NotApplicableError as reason:
+            skipped = str(reason)
+        except (Exception, SystemExit) as error:
+            problem = _reason(error, self.plugin.origin.file)
+        return Finding(title, time.perf_counter() - begin, problem, skipped)
+
+    def check_it_says_what_it_is_and_where_it_comes_from(self) -> None:
+        """A docstring of the class's own, and a source."""
+        if not (self.plugin.cls.__dict__.get("__doc__") or "").strip():
+            raise CheckError(f"class {self.plugin.cls.__name__} has no docstring; say in one line what it does")
+        if not self.plugin.cls.source.strip():
+            raise CheckError('source is empty; write source = "authors, venue, year, link, equation", or "own work"')
+
+    def check_every_option_is_documented(self) -> None:
+        """Each option stands in backticks in the docstring of Options."""
+        options = self.plugin.cls.Options
+        silent = [each.name for each in fields(options) if not re.search(rf"`{each.name}`", options.__doc__ or "")]
+        if silent:
+            named = ", ".join(f"`{name}`" for name in silent)
+            raise CheckError(f"the docstring of Options does not name {named}; say in backticks what each does")
+
+
+def _title(name: str) -> str:
+    return name.removeprefix(PREFIX).replace("_", " ")
+
+
+def _reason(error: BaseException, file: Path) -> str:
+    """Why a check failed, on one line, with the plugin's own line where it came so far."""
+    text = " ".join(str(error).split())
+    if isinstance(error, CheckError | KdbenchError):
+        return text
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ..."
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == file]
+    if not own:
+        return reason_of(error)
+    return f"{type(error).__name__}: {text} ({file.name}, line {own[-1].lineno}: {own[-1].line})"
+
+
+def global_randomness() -> dict[str, bytes]:
+    """The states of the three random generators that everything in a process shares."""
+    _, words, position, *_ = np.random.get_state()
+    return {
+        "torch": torch.random.get_rng_state().numpy().tobytes(),
+        "numpy": np.asarray(words).tobytes() + repr(position).encode(),
+        "random": repr(random.getstate()).encode(),
+    }
+
+
+def require_untouched(before: Mapping[str, bytes], way_out: str) -> None:
+    """Raise CheckError where a shared generator is not in the state it was in before."""
+    after = global_randomness()
+    moved = [name for name, state in before.items() if after[name] != state]
+    if moved:
+        raise CheckError(f"moves the global random state of {' and '.join(moved)}; {way_out}")
