@@ -69,7 +69,8 @@ class Beside(nn.Module):
 
     def forward(self, slow_BCTHW: Tensor, fast_BCTHW: Tensor) -> Tensor:
         """Feature maps (B, slow + fast, T/4, H, W)."""
-        return torch.cat([slow_BCTHW, adaptive_avg_pool3d(fast_BCTHW, slow_BCTHW.shape[2:])], dim=1)
+        frames, height, width = slow_BCTHW.shape[2:]
+        return torch.cat([slow_BCTHW, adaptive_avg_pool3d(fast_BCTHW, (frames, height, width))], dim=1)
 
 
 class Stage(nn.Module):

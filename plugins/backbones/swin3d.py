@@ -13,13 +13,13 @@ the numbers of heads (3, 6, 12, 24) stay. Torchvision's Kinetics-400 weights fit
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from kdbench.api import Backbone, hookimpl
-from kdbench_plugins.backbones.torchvision3d import TorchvisionBackbone
+from kdbench.api import Backbone, PluginError, hookimpl
 
 HEADS = (3, 6, 12, 24)
 BLOCKS = (2, 2, 6, 2)
@@ -56,7 +56,7 @@ class SwinNetwork(nn.Module):
         return features_BD
 
 
-class Swin3dT(TorchvisionBackbone):
+class Swin3dT(Backbone):
     """Torchvision's Video Swin-T: attention in shifted windows. Liu et al., CVPR 2022, arXiv:2106.13230.
 
     Its maps have T/2 frames in all stages, and half the height and width of the canonical ones. The tap of
@@ -65,8 +65,15 @@ class Swin3dT(TorchvisionBackbone):
 
     name = "swin3d_t"
     source = "torchvision.models.video.swin3d_t; Liu et al., CVPR 2022, arXiv:2106.13230"
-    classifier = "head"
     taps: ClassVar = {stage: stage for stage in ("stage1", "stage2", "stage3", "stage4")}
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options:
+        """`weights`: path of a local state dict (.pth); empty for torchvision's random initialisation."""
+
+        weights: str = ""
+
+    options: Options
 
     def build(self, width: float) -> nn.Module:
         """A network of a width, from the weights file of the options where one is named. Raises PluginError."""
@@ -84,8 +91,18 @@ class Swin3dT(TorchvisionBackbone):
         )
         network = SwinNetwork(swin)
         if self.options.weights:
-            self._load(network, Path(self.options.weights))
+            self._load(network)
         return network
+
+    def _load(self, network: SwinNetwork) -> None:
+        """Tensors of a local file, as data only, without the classifier's."""
+        file = self.options.weights
+        try:
+            state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+            network.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("head.")})
+        except Exception as error:  # torch raises many kinds; all of them mean that these are no weights for it
+            reason = " ".join(str(error).split())[:300]
+            raise PluginError(f"{file}: is no weights file for backbone '{self.name}': {reason}") from error
 
 
 @hookimpl

@@ -2,8 +2,7 @@
 
 Wang, Xiong, Wang, Qiao, Lin, Tang and Van Gool, "Temporal Segment Networks", ECCV 2016, arXiv:1608.00859, with
 the average as consensus; He, Zhang, Ren and Sun, CVPR 2016, arXiv:1512.03385. It is blind to the order of the
-frames, and so tells what a task owes to motion. The blocks, names and initialisation are torchvision's, so that
-its ImageNet weights fit at width 1.
+frames, and so tells what a task owes to motion. The blocks, names and initialisation are torchvision's.
 
 Deviations: all frames of the clip are seen, where the paper draws one from each of a few segments of the video;
 features are averaged, not class scores, which is the same under a linear classifier; batch normalisation is
@@ -12,13 +11,11 @@ trained throughout. `width` multiplies the channels. 11,176,512 parameters at wi
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from kdbench.api import Backbone, hookimpl
-from kdbench_plugins.backbones.torchvision3d import TorchvisionBackbone
 
 STAGES = (64, 128, 256, 512)
 
@@ -29,8 +26,9 @@ class PerFrame(nn.Sequential):
     def forward(self, maps_BCTHW: Tensor) -> Tensor:
         """Feature maps (B, C', T, H', W')."""
         frames_NCHW = maps_BCTHW.transpose(1, 2).flatten(0, 1)
-        result_NCHW: Tensor = super().forward(frames_NCHW)
-        return result_NCHW.unflatten(0, (-1, maps_BCTHW.shape[2])).transpose(1, 2)
+        for module in self:
+            frames_NCHW = module(frames_NCHW)
+        return frames_NCHW.view(-1, maps_BCTHW.shape[2], *frames_NCHW.shape[1:]).transpose(1, 2)
 
 
 class FrameNetwork(nn.Module):
@@ -70,7 +68,7 @@ def _stage(channels: int, out: int, stride: int) -> PerFrame:
     return PerFrame(BasicBlock(channels, out, stride, shortcut), BasicBlock(out, out))
 
 
-class TsnResNet18(TorchvisionBackbone):
+class TsnResNet18(Backbone):
     """ResNet-18 on each frame, averaged over time. Wang et al., ECCV 2016, arXiv:1608.00859.
 
     Its maps keep all T frames and have half the height and width of the canonical ones.
@@ -81,11 +79,8 @@ class TsnResNet18(TorchvisionBackbone):
     taps: ClassVar = {"stage1": "layer1", "stage2": "layer2", "stage3": "layer3", "stage4": "layer4"}
 
     def build(self, width: float) -> nn.Module:
-        """A network of a width, from the weights file of the options where one is named. Raises PluginError."""
-        network = FrameNetwork(width)
-        if self.options.weights:
-            self._load(network, Path(self.options.weights))
-        return network
+        """A fresh network, its channels multiplied by `width`."""
+        return FrameNetwork(width)
 
 
 @hookimpl

@@ -14,7 +14,6 @@ from kdbench.measure import Measured, describe
 from kdbench.models import Network, build_network
 from kdbench_plugins.backbones.slowfast import SlowFast
 from kdbench_plugins.backbones.swin3d import Swin3dT
-from kdbench_plugins.backbones.torchvision3d import TorchvisionBackbone
 from kdbench_plugins.backbones.tsn import TsnResNet18
 from kdbench_plugins.backbones.x3d import X3D, SqueezeExcitation
 from tests.tiny import registry, tiny_board
@@ -207,11 +206,17 @@ def test_the_2d_network_is_blind_to_the_order_of_the_frames() -> None:
     torch.testing.assert_close(module(shown), module(shown.flip(2)))
 
 
-@pytest.mark.parametrize("backbone", [Swin3dT, TsnResNet18])
-def test_local_weights_are_loaded_without_the_classifier(backbone: type[TorchvisionBackbone], tmp_path: Path) -> None:
-    state = {name: tensor + 1 for name, tensor in narrow(backbone).state_dict().items()}
-    torch.save({**state, f"{backbone.classifier}.weight": torch.zeros(2, 2)}, tmp_path / "own.pth")
-    loaded = narrow(backbone, weights=str(tmp_path / "own.pth")).state_dict()
+def test_local_weights_of_the_transformer_are_loaded_without_the_classifier(tmp_path: Path) -> None:
+    state = {name: tensor + 1 for name, tensor in narrow(Swin3dT).state_dict().items()}
+    torch.save({**state, "head.weight": torch.zeros(2, 2)}, tmp_path / "own.pth")
+    loaded = narrow(Swin3dT, weights=str(tmp_path / "own.pth")).state_dict()
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in state.items())
-    with pytest.raises(PluginError, match=rf"weights do not fit backbone '{backbone.name}': size mismatch"):
-        backbone(backbone.Options(weights=str(tmp_path / "own.pth"))).build(0.5)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"norm.weight": torch.zeros(1)}, None])
+def test_a_file_without_weights_for_the_transformer_is_refused_in_one_line(content: object, tmp_path: Path) -> None:
+    if content is not None:
+        torch.save(content, tmp_path / "odd.pth")
+    with pytest.raises(PluginError, match=r"odd\.pth: is no weights file for backbone 'swin3d_t': ") as caught:
+        narrow(Swin3dT, weights=str(tmp_path / "odd.pth"))
+    assert "\n" not in str(caught.value)
