@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from kdbench.api import Batch, Outputs, Progress
 from kdbench.run import open_training
-from kdbench.train import Training, ask_student, ask_teacher, take_step
+from kdbench.train import Training, ask_student, ask_teacher, progress_of, take_step
 from tests.tiny import bench, registry, request
 
 METHODS = registry().names("methods")
+PHASED = [name for name in METHODS if registry().get("methods", name).make({}).phases()]
 
 
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "repeat_interleave.Tensor")
@@ -133,6 +135,22 @@ def test_no_method_makes_the_host_wait_for_the_device(name: str, runs: Path) -> 
         with torch.no_grad():
             method.after_step(batch, student, teacher, progress(begun, 0))
     assert waits.found == []
+
+
+@pytest.mark.parametrize("name", PHASED)
+def test_two_steps_of_a_phase_train_what_it_names_and_wait_for_nothing(name: str, runs: Path) -> None:
+    begun = training(name, runs)
+    for phase in begun.method.phases():
+        part = replace(begun, phase=phase)
+        part.network.train(part.student_learns)
+        student, own, teacher = copied(part.network), copied(part.method), copied(part.teacher)
+        with Waits() as waits:
+            for number, batch in enumerate(two_batches(part)):
+                take_step(part, batch, progress_of(part, 0, number))
+        assert bool(changed(student, copied(part.network))) is part.student_learns
+        assert changed(own, copied(part.method))
+        assert changed(teacher, copied(part.teacher)) == set()
+        assert waits.found == []
 
 
 def test_a_number_read_from_a_tensor_and_a_mask_as_an_index_are_seen_as_waiting() -> None:

@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 from kdbench.api import Method, PluginError
+from kdbench.models import build_network
+from kdbench.records import problems_of
+from kdbench.run import execute
 from tests.plugins.methods.cases import (
     STUDENT_SHAPES,
     TEACHER_SHAPES,
@@ -26,8 +29,7 @@ from tests.plugins.methods.cases import (
     progress,
     spec,
 )
-from tests.test_train import training
-from tests.tiny import registry
+from tests.tiny import bench, registry, request, tiny_board
 
 SHAPES = ((4, 2, 2, 2), (6, 2, 2, 3))  # of the last maps; pooled to 2 x 2 x 2
 TEACHER = (*TEACHER_SHAPES[:3], SHAPES[1])
@@ -102,9 +104,14 @@ def test_a_projector_that_is_right_answers_as_the_teacher_does() -> None:
     assert torch.allclose(answer, teacher.classifier(pooled), atol=1e-6)
 
 
-def test_the_boards_action_term_is_left_out_and_its_head_left_alone(tmp_path: Path) -> None:
-    begun = training(tmp_path, teacher="c3d", method=registry().get("methods", "simkd").make({}))
-    assert "action" not in {name for name, weight in begun.objective.weights.items() if weight}
+def test_a_run_leaves_the_action_term_out_and_scores_what_is_exported(tmp_path: Path) -> None:
+    asked = request(tiny_board(transfer=None, optim={"epochs": 1}), teacher="c3d", method="simkd")
+    record = execute(asked, bench(tmp_path))
+    assert set(record.epochs[0].losses) == {"pretext", "contrast", "maps"}
+    weights = torch.load(tmp_path / "tiny" / record.run_id / "weights.pt", weights_only=True)["network"]
+    untrained = build_network(asked.board, registry().get("backbones", "r3d"), 8, asked.seed, {})
+    assert torch.equal(weights["action.weight"], untrained.action.weight)
+    assert problems_of(record) == []
 
 
 def test_a_teacher_that_does_not_classify_the_averages_of_its_tap_is_refused() -> None:

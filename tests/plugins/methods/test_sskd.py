@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from kdbench.api import Method, Outputs, Phase, PluginError, ViewOutputs
+from kdbench.run import execute
 from kdbench_plugins.methods.sskd import kept
 from tests.plugins.methods.cases import (
     CLASSES,
@@ -26,6 +28,7 @@ from tests.plugins.methods.cases import (
     softmax,
     spec,
 )
+from tests.tiny import bench, request, tiny_board
 
 PHASE = "teacher's head"
 
@@ -137,6 +140,14 @@ def test_the_further_clips_are_clip_0_turned_once_twice_and_thrice() -> None:
 def test_the_phase_trains_the_method_alone_and_may_be_left_out() -> None:
     assert sskd().phases() == (Phase(PHASE, 60, trains="method"),)
     assert sskd(head_epochs=0).phases() == ()
+
+
+def test_a_run_trains_the_teachers_head_first_and_says_so(tmp_path: Path) -> None:
+    board = tiny_board(transfer=None, optim={"epochs": 1})
+    record = execute(request(board, teacher="c3d", method="sskd", options={"head_epochs": "2"}), bench(tmp_path))
+    assert (record.method.phase_epochs, record.method.base_weights) == (2, {"action": 0.1})
+    assert set(record.epochs[0].losses) == {"action", "pretext", "contrast", "soft", "rotated", "similar"}
+    assert record.cost.phases_s > 0
 
 
 def test_a_share_above_one_is_refused() -> None:
