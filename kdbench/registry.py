@@ -248,10 +248,11 @@ def _import_file(file: Path) -> Any:
 
 
 def _take_in(registry: Registry, candidate: _Candidate, strict: bool) -> None:
+    start = time.perf_counter()
     try:
         registry.add(_load(candidate))
     except (Exception, SystemExit) as error:
-        reason = reason_of(error)
+        reason = "; ".join([reason_of(error), *_slowness(start)])
         if strict or candidate.asked:
             raise PluginError(f"{candidate.where}: {reason}") from error
         registry.broken.append(Broken(candidate.where, reason))
@@ -263,11 +264,15 @@ def _load(candidate: _Candidate) -> list[Registered]:
     with contextlib.redirect_stdout(printed):  # what a plugin prints would spoil --json
         plugin = candidate.load()
         offers = offers_of(plugin)
-    seconds = time.perf_counter() - start
-    notes = [f"took {seconds:.1f} s to import"] if seconds > _SLOW_IMPORT_S else []
-    notes += ["prints when imported"] if printed.getvalue() else []
+    notes = [*_slowness(start), *(["prints when imported"] if printed.getvalue() else [])]
     origin = _origin(plugin, candidate)
     return [Registered(kind, cls.name, cls, origin, tuple(notes)) for kind, cls in offers]
+
+
+def _slowness(start: float) -> list[str]:
+    """What there is to say of the time since `start`: every command waits for every plugin."""
+    seconds = time.perf_counter() - start
+    return [f"took {seconds:.1f} s to import"] if seconds > _SLOW_IMPORT_S else []
 
 
 def _origin(plugin: Any, candidate: _Candidate) -> Origin:

@@ -290,6 +290,33 @@ def test_a_slow_import_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert note.startswith("took 0.")
 
 
+def test_a_broken_plugin_that_was_slow_as_well_is_told_with_its_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdbench.registry._SLOW_IMPORT_S", 0.01)
+    with pytest.raises(PluginError, match=r"mine\.py: ZeroDivisionError: .*; took 0\.\d s to import$"):
+        load_registry([plugin_file(tmp_path, "import time\ntime.sleep(0.06)\n1 / 0")])
+
+
+def test_what_an_installed_plugin_prints_on_import_is_swallowed_and_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    installed(tmp_path, "print('hello')\n" + METHOD.format(name="chatty"), "acme_chatty")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_registry().get("methods", "chatty").notes == ("prints when imported",)
+    assert capfd.readouterr().out == ""
+
+
+def test_an_entry_point_without_a_module_is_listed_and_breaks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, "", "acme_gone")
+    (tmp_path / "acme_gone.py").unlink()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (broken,) = load_registry().broken
+    assert broken.reason.startswith("ModuleNotFoundError: No module named 'acme_gone'")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_known(mine: Registered, tmp_path: Path) -> None:
     registry = load_registry([tmp_path / "mine.py"])
     with pytest.raises(PluginError, match=r"^no method is called 'mime'; did you mean 'mine'\? known: .*mine"):

@@ -157,8 +157,9 @@ class Kit:
     @cached_property
     def taught(self) -> Taught:
         """A teacher of another backbone than the student's, where there are two."""
-        whole = [plugin.name for plugin in self.backbones if plugin.cls.taps]
-        training = self.begin(self.baseline, {}, whole[min(1, len(whole) - 1)])
+        tapped = [plugin.name for plugin in self.backbones if plugin.cls.taps]
+        names = tapped or [plugin.name for plugin in self.backbones]
+        training = self.begin(self.baseline, {}, names[min(1, len(names) - 1)])
         learn(training, LESSONS)
         network = freeze(training.network)
         kind = self.registry.get("teachers", self.board.teachers.kind)
@@ -202,10 +203,11 @@ def batch_of(training: Training, epoch: int) -> Batch:
     return next(iter(list(training.loader.epoch(epoch))))
 
 
-def learn(training: Training, steps: int) -> list[float]:
-    """Steps on one and the same batch, as if each were the first; the sum of the terms before each."""
+def learn(training: Training, steps: int) -> None:
+    """Steps on one and the same batch, as if each were the first."""
     batch, at = batch_of(training, 0), progress_of(training, 0, 0)
-    return [sum(value.item() for value in take_step(training, batch, at)[1].values()) for _ in range(steps)]
+    for _ in range(steps):
+        take_step(training, batch, at)
 
 
 def first_step_of(training: Training, epoch: int) -> Progress:

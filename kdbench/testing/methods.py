@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,11 @@ from kdbench.api import Batch, Outputs, Phase, Progress
 from kdbench.phases import prepare
 from kdbench.rundir import RunDir
 from kdbench.testing.findings import CheckError, Checks, NotApplicableError, global_randomness, require_untouched
-from kdbench.testing.kit import BATCH, EPOCHS, Silent, batch_of, first_step_of, learn
+from kdbench.testing.kit import BATCH, EPOCHS, Silent, batch_of, first_step_of
 from kdbench.train import Training, ask_student, ask_teacher, take_step
 
 SCHEDULE = (0, EPOCHS // 2, EPOCHS - 1)  # the beginning, the middle and the end
 STEPS = 20
-LAST = 5
 
 # What, on a GPU, makes the host wait: a number or a shape that depends on values.
 WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "repeat_interleave.Tensor")
@@ -60,19 +60,24 @@ class MethodChecks(Checks):
     def check_the_student_gets_gradient_from_its_terms(self) -> None:
         """Somewhere in the schedule, and never one that is not finite."""
         training, reached, silent = self.begin(), False, True
-        batch = batch_of(training, 0)
+        batch, network = batch_of(training, 0), training.network
+        # What a teacher says must reach the backbone; without one, a term may train a head or a peer.
+        taught = (network.backbone,) if training.teacher else (network, training.method)
         for epoch in SCHEDULE:
             terms = list(own_terms(training, batch, first_step_of(training, epoch)).values())
             if any(term.requires_grad for term in terms):
-                training.network.zero_grad(set_to_none=True)
+                training.optimiser.zero_grad(set_to_none=True)
                 torch.autograd.backward(torch.stack(terms).sum())
-                reached |= _has_gradient(training.network.backbone)
+                reached |= any(_has_gradient(part) for part in taught)
             silent &= not terms
             take_step(training, batch, first_step_of(training, epoch))
         if silent:
             raise NotApplicableError("it adds no terms")
         if not reached:
-            raise CheckError("no term moves the student's backbone; detach the teacher's outputs, not the student's")
+            raise CheckError(
+                f"no term moves {'the backbone of the student' if training.teacher else 'anything'}; "
+                "detach the teacher's outputs, not the student's"
+            )
 
     def check_the_teacher_is_left_as_it_was(self) -> None:
         """Its weights, its buffers and its mode, bit for bit, and no gradient."""
@@ -91,14 +96,24 @@ class MethodChecks(Checks):
             raise CheckError("puts the teacher into training mode; keep a borrowed module out of the method's own")
 
     def check_20_steps_on_8_clips_lower_the_loss(self) -> None:
-        """The sum of the board's terms and the method's own, on one batch and at one place of the schedule."""
+        """The sum of the board's terms and the method's own, on one batch and as at the last of the steps.
+
+        The steps are those of one epoch, so that what rises from epoch to epoch by schedule stays as it is.
+        """
         assert BATCH == 8
-        before, *losses = learn(self.begin(), STEPS)
-        after = sum(losses[-LAST:]) / LAST
-        if not after < before:
+        training = self.begin()
+        batch, first = batch_of(training, 0), first_step_of(training, 0)
+        places = [replace(first, step=step, steps_per_epoch=STEPS) for step in range(STEPS)]
+        before = _values(training, batch, places[-1])
+        for at in places:
+            take_step(training, batch, at)
+        after = _values(training, batch, places[-1])
+        if not sum(after.values()) < sum(before.values()):
+            risen = max(after, key=lambda name: after[name] - before[name])
             raise CheckError(
-                f"the sum of all terms is {before:.4g} before and {after:.4g} after {STEPS} steps on one batch; "
-                "look at the sign of the terms, or give them less weight"
+                f"the sum of all terms is {sum(before.values()):.4g} before and {sum(after.values()):.4g} after "
+                f"{STEPS} steps on one batch ('{risen}': {before[risen]:.4g} and {after[risen]:.4g}); look at the sign "
+                "of the terms, or give them less weight"
             )
 
     def check_a_training_goes_on_from_its_saved_state(self) -> None:
@@ -215,6 +230,15 @@ def own_terms(training: Training, batch: Batch, at: Progress) -> dict[str, Tenso
     """What the method adds, without the board's terms."""
     student, teacher = _ask(training, batch, at, training.method.views(batch))
     return training.method.losses(batch, student, teacher, at)
+
+
+def _values(training: Training, batch: Batch, at: Progress) -> dict[str, float]:
+    """All terms of a step, the board's first, without taking it."""
+    student, teacher = _ask(training, batch, at, training.method.views(batch))
+    share = training.method.objective_share(at)
+    terms = {name: share * term for name, term in training.objective.losses(batch, student, at).items()}
+    terms |= training.method.losses(batch, student, teacher, at)
+    return {name: term.item() for name, term in terms.items()}
 
 
 def copied(module: nn.Module) -> dict[str, Tensor]:

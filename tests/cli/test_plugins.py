@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from kdbench.cli import main
 from kdbench.registry import KINDS, load_registry
+from kdbench.templates import KIND_OF
 
 METHOD = '''
 from dataclasses import dataclass
@@ -76,13 +79,18 @@ def test_the_list_of_one_kind_holds_no_other() -> None:
     assert {plugin["kind"] for plugin in read("list", "--kind", "methods")["plugins"]} == {"methods"}
 
 
-def test_the_list_tells_broken_plugins_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "acme_bad.py").write_text("raise SystemExit(3)")
-    info = tmp_path / "acme-1.0.dist-info"
+def broken_distribution(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A distribution called acme whose one plugin exits on import."""
+    (folder / "acme_bad.py").write_text("raise SystemExit(3)")
+    info = folder / "acme-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[kdbench]\nbad = acme_bad\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(folder))
+
+
+def test_the_list_tells_broken_plugins_and_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_distribution(tmp_path, monkeypatch)
     where, reason = "entry point bad = acme_bad (acme 1.0)", "exits on import (code 3)"
     assert read("list")["broken"] == [{"where": where, "reason": reason}]
     assert plugins("list").stdout.endswith(f"broken\n  {where}  {reason}\n")
@@ -91,6 +99,18 @@ def test_the_list_tells_broken_plugins_and_why(tmp_path: Path, monkeypatch: pyte
 def test_the_list_tells_what_a_plugin_should_not_have_done(mine: Path) -> None:
     mine.write_text("print('hello')\n" + METHOD)
     assert "A method of my own. [prints when imported]" in plugins("list", "--plugin", mine).stdout
+
+
+def test_the_list_names_a_slow_import_with_its_seconds(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdbench.registry._SLOW_IMPORT_S", 0.01)
+    mine.write_text("import time\ntime.sleep(0.06)\n" + METHOD)
+    assert re.search(r"A method of my own\. \[took 0\.\d s to import\]", plugins("list", "--plugin", mine).stdout)
+
+
+def test_a_broken_distribution_breaks_no_other_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_distribution(tmp_path, monkeypatch)
+    name = load_registry().names("methods")[0]
+    assert plugins("show", name).exit_code == 0
 
 
 def test_a_broken_given_file_is_an_error(tmp_path: Path) -> None:
@@ -169,6 +189,139 @@ def test_a_name_of_two_kinds_needs_the_kind(mine: Path, tmp_path: Path) -> None:
         "kdbench: error: 'mine' stands among backbones and methods; say which with --kind backbones\n"
     )
     assert read("show", "mine", "--kind", "methods", "--plugin", mine, "--plugin", other)["file"] == str(mine.resolve())
+
+
+# --- check -------------------------------------------------------------------------------------------------
+
+LAUNCHER = '''
+from kdbench.api import Launcher, hookimpl
+
+class Mine(Launcher):
+    """Does {what}."""
+    name = "mine"
+    source = "own work"
+
+    def launch(self, jobs, say):
+        failures = 0
+        for job in jobs:
+            try:
+                job.here()
+                job.ended()
+            except Exception as error:
+                failures += {count}
+                say(f"{{job.name}}: {{error}}")
+        return failures
+
+@hookimpl
+def kdbench_launchers():
+    return [Mine]
+'''
+
+
+def test_a_file_whose_plugins_keep_to_their_interface_passes(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(LAUNCHER.format(what="all", count=1))
+    result = plugins("check", file)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == f"mine (launchers, {file.resolve()})"
+    assert "  ok    all jobs are run and failures counted" in result.stdout.splitlines()
+    assert result.stdout.splitlines()[-1].startswith("1 of 1 plugins keep to their interface (")
+
+
+def test_a_check_that_fails_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(LAUNCHER.format(what="not count", count=0))
+    result = plugins("check", file)
+    assert result.exit_code == 1
+    assert (
+        "  FAIL  all jobs are run and failures counted: returned 0 where one job and one `ended` failed; "
+        "return how many failed, 2\n"
+    ) in result.stdout
+
+
+def test_the_findings_are_json_for_programs(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("print('hello')\n" + LAUNCHER.format(what="not count", count=0))
+    result = plugins("check", file, "--json")
+    report = json.loads(result.stdout)
+    (plugin,) = report["plugins"]
+    assert (result.exit_code, report["failed"], plugin["name"]) == (1, 1, "mine")
+    assert plugin["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert {check["status"] for check in plugin["checks"]} == {"passed", "failed"}
+
+
+def test_a_plugin_is_checked_by_name_and_those_of_a_kind_with_all() -> None:
+    names = set(load_registry().names("launchers"))
+    assert {each["name"] for each in read("check", "--all", "--kind", "launchers")["plugins"]} == names
+    name = min(names)
+    assert [each["name"] for each in read("check", name, "--kind", "launchers")["plugins"]] == [name]
+
+
+def test_a_broken_distribution_fails_its_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_distribution(tmp_path, monkeypatch)
+    result = plugins("check", "Acme")
+    assert result.exit_code == 1
+    assert "  FAIL  it can be loaded: exits on import (code 3)\n0 of 1 plugins" in result.stdout
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
+    name = load_registry().names("launchers")[0]
+    result = plugins("check", f"{name}x")
+    assert result.exit_code == 1
+    assert f"did you mean '{name}'? " in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("mine", "--all")])
+def test_what_to_check_is_said_once(arguments: tuple[str, ...]) -> None:
+    assert plugins("check", *arguments).exit_code == 2
+
+
+# --- new ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("what", "kind"), KIND_OF.items())
+def test_a_new_plugin_is_a_file_that_loads_under_its_name(what: str, kind: str, tmp_path: Path) -> None:
+    result = plugins("new", what, "fancy-thing", "--out", tmp_path)
+    file = tmp_path / "fancy_thing.py"
+    assert result.stdout == f"{file}\n"
+    assert result.stderr == f"next: kdbench plugins check {file}\n"
+    plugin = load_registry([file]).get(kind, "fancy-thing")
+    assert plugin.cls.__name__ == f"FancyThing{what.capitalize()}"
+    assert not re.search(f"my[-_]{what}|My{what.capitalize()}", file.read_text())
+
+
+def test_a_new_distribution_has_an_entry_point_a_module_and_a_test(tmp_path: Path) -> None:
+    assert plugins("new", "method", "fancy", "--package", "--out", tmp_path).exit_code == 0
+    folder = tmp_path / "kdbench-fancy"
+    names = ["kdbench_fancy.py", "pyproject.toml", "test_kdbench_fancy.py"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert project["project"]["entry-points"]["kdbench"] == {"fancy": "kdbench_fancy"}
+    assert (project["project"]["name"], project["tool"]["setuptools"]["py-modules"]) == (
+        "kdbench-fancy",
+        ["kdbench_fancy"],
+    )
+    assert "import kdbench_fancy\n" in (folder / "test_kdbench_fancy.py").read_text()
+
+
+def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "fancy.py").write_text("mine")
+    result = plugins("new", "method", "fancy", "--out", tmp_path)
+    assert result.exit_code == 1
+    assert "fancy.py: is there already; choose another name, or another folder with --out" in result.stderr
+    assert (tmp_path / "fancy.py").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["Fancy", "2fast", "a.b", "../up", "a--b", ""])
+def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None:
+    result = plugins("new", "method", name, "--out", tmp_path)
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+
+
+def test_a_name_that_is_taken_is_refused_with_its_file(tmp_path: Path) -> None:
+    plugin = next(plugin for plugin in load_registry().all() if plugin.kind == "methods")
+    result = plugins("new", "method", plugin.name, "--out", tmp_path)
+    assert f"is called '{plugin.name}' already: plugins/methods/" in result.stderr
 
 
 def test_a_terminal_gets_a_table_that_fits(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
