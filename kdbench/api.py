@@ -318,16 +318,34 @@ class TeacherContext(ABC):
     fraction: float
 
     @abstractmethod
-    def network(self, backbone: str) -> Network:
-        """An untrained network of a backbone, with the heads, width and classes of the run's board."""
+    def network(self, backbone: str, options: Mapping[str, Any] | None = None) -> Network:
+        """An untrained network of a backbone, with the heads, width and classes of the run's board.
+
+        `options` are the backbone's own. Raises PluginError for an unknown backbone or option.
+        """
 
     @abstractmethod
     def from_file(self, path: Path, backbone: str | None = None) -> TeacherNetwork:
-        """The network in a weights.pt, or, with its backbone named, in a plain state dictionary; data only."""
+        """The network in a weights.pt, or, with its backbone named, in a plain state dictionary; data only.
+
+        Raises DataError for a file that holds another network, data set or number of classes.
+        """
 
     @abstractmethod
     def trained(self, backbone: str, fraction: float) -> TeacherNetwork:
         """The board's own baseline run of a backbone, trained first if it is missing."""
+
+    @abstractmethod
+    def joined(self, members: Sequence[TeacherNetwork]) -> TeacherNetwork:
+        """One teacher of several: their pooled features side by side, and the mean of their logits.
+
+        Its heads are linear layers over the joined features, as any network's are; it has no taps. Its card
+        adds up what the members have seen and cost; what they do not agree on stays unsaid.
+        """
+
+    @abstractmethod
+    def digest(self, network: Network) -> str:
+        """SHA-256 of all tensors of a network, as a card gives it."""
 
     @abstractmethod
     def teacher_fraction(self) -> float:
@@ -335,7 +353,13 @@ class TeacherContext(ABC):
 
 
 class Teacher(Plugin, ABC):
-    """A way of obtaining a teacher. `r3d` or `KIND:ARGUMENT` on the command line; ARGUMENT is handed to `load`."""
+    """A way of obtaining a teacher. `r3d` or `KIND:ARGUMENT` on the command line; ARGUMENT is handed to `load`.
+
+    `portable` says that ARGUMENT names the same network on every machine. A record then repeats it; else it
+    names the weights' digest, as a path says nothing to its reader and may say too much.
+    """
+
+    portable: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
         self.options = options if options is not None else self.Options()

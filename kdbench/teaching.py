@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kdbench.api import TeacherCard, TeacherContext, TeacherNetwork
+from kdbench.api import NetworkSpec, TeacherCard, TeacherContext, TeacherNetwork
 from kdbench.board import Board
 from kdbench.errors import DataError, RunFailed
 from kdbench.models import Network, build_network, freeze
@@ -21,6 +21,7 @@ from kdbench.request import split_spec
 
 FORMAT = 1
 LoadTrained = Callable[[str, float], TeacherNetwork]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,40 @@ class Context(TeacherContext):
     fraction: float
     load_trained: LoadTrained
 
-    def network(self, backbone: str) -> Network:
+    def network(self, backbone: str, options: Mapping[str, Any] | None = None) -> Network:
         plugin = self.registry.get("backbones", backbone)
-        return build_network(self.board, plugin, self.classes, self.board.teachers.seed, {})
+        return build_network(self.board, plugin, self.classes, self.board.teachers.seed, dict(options or {}))
 
     def from_file(self, path: Path, backbone: str | None = None) -> TeacherNetwork:
         state, declared = read_weights(path)
         if declared is None and backbone is None:
             raise DataError(path, "does not say which backbone it holds; name it: BACKBONE@PATH")
         values = declared if declared is not None else {"backbone": backbone}
+        if backbone is not None and values["backbone"] != backbone:
+            raise DataError(path, f"holds {values['backbone']}, and not {backbone}; leave the name out")
+        self._refuse_other_classes(path, state, values.get("dataset"))
         network = self.network(str(values["backbone"]))
         digest = load_weights(network, state, str(path))
         return TeacherNetwork(network, card_of(values, digest))
 
+    def _refuse_other_classes(self, path: Path, state: Mapping[str, Tensor], dataset: str | None) -> None:
+        """Weights that tell other classes apart are no teacher here, whether or not a method compares logits."""
+        own, head = self.board.data.dataset, state.get("action.weight")
+        way_out = f"give a teacher that was trained on the classes of board {self.board.name}"
+        if dataset not in (None, own):
+            raise DataError(path, f"was trained on {dataset}, and this board's data set is {own}; {way_out}")
+        if head is not None and head.ndim == 2 and len(head) != self.classes:
+            raise DataError(path, f"tells {len(head)} classes apart, and this board has {self.classes}; {way_out}")
+
     def trained(self, backbone: str, fraction: float) -> TeacherNetwork:
         return self.load_trained(backbone, fraction)
+
+    def joined(self, members: Sequence[TeacherNetwork]) -> TeacherNetwork:
+        network = join_networks([member.network for member in members])
+        return TeacherNetwork(network, join_cards([member.card for member in members], self.digest(network)))
+
+    def digest(self, network: Network) -> str:
+        return digest_of_state(network.state_dict())
 
     def teacher_fraction(self) -> float:
         return 1.0 if self.board.teachers.fraction == "full" else self.fraction
@@ -116,9 +136,95 @@ def obtain(spec: str, context: Context, tests: frozenset[str], *, untrusted: boo
             f"teacher {spec}: was trained on {len(seen)} of the student's test videos ({min(seen)}, ...); "
             "use a teacher trained on this board's split"
         )
-    # A path says nothing to a reader of the record, and may say too much: the weights' digest stands for it.
-    named = spec if kind == context.board.teachers.kind else f"{kind}:{card.weights_sha256[:12]}"
+    repeatable = kind == context.board.teachers.kind or plugin.cls.portable
+    named = spec if repeatable else f"{kind}:{card.weights_sha256[:12]}"
     return Taught(freeze(taught.network), card, named, plugin)
+
+
+# --- several networks as one -------------------------------------------------------------------------------
+
+
+class _SideBySide(nn.Module):
+    """Clips (N, C, T, H, W) to the features of all members, (N, D1 + D2 + ...)."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, clips_NCTHW: Tensor) -> Tensor:
+        return torch.cat([member(clips_NCTHW).float() for member in self.members], dim=1)
+
+
+def join_networks(networks: Sequence[Network]) -> Network:
+    """One network whose logits, pretext logits and unnormalised embeddings are the means of several networks'.
+
+    Each head is a linear layer over the members' features side by side, as any network's is; there are no taps.
+    """
+    specs = [network.spec for network in networks]
+    clips = networks[0].pretext.in_features // specs[0].features
+    spec = NetworkSpec(
+        backbone="+".join(spec.backbone for spec in specs),
+        features=sum(spec.features for spec in specs),
+        classes=specs[0].classes,
+        taps={},
+        tap_paths={},
+        gmacs=sum(spec.gmacs for spec in specs),
+        classifier=_mean_of_linears([network.action for network in networks]),
+    )
+    first, last = ([network.projection[at] for network in networks] for at in (0, 2))
+    backbone, embedding = _SideBySide([network.backbone for network in networks]), len(last[0].get_parameter("bias"))
+    with torch.device("meta"):  # the heads made here are replaced, and nothing is drawn for them
+        joint = Network(backbone, spec, clips, embedding)
+    joint.pretext = _mean_of_linears([network.pretext for network in networks], clips)
+    joint.projection = nn.Sequential(_blocks_of_linears(first), nn.ReLU(), _mean_of_linears(last))
+    return joint
+
+
+def _mean_of_linears(layers: Sequence[nn.Module], clips: int = 1) -> nn.Linear:
+    """The mean of several linear layers, as one over all their inputs; those of a clip stand side by side."""
+    weights = [layer.get_parameter("weight") for layer in layers]
+    beside = torch.cat([weight.view(len(weight), clips, -1) for weight in weights], dim=2)
+    biases = torch.stack([layer.get_parameter("bias") for layer in layers])
+    return _linear(beside.flatten(1) / len(layers), biases.mean(0))
+
+
+def _blocks_of_linears(layers: Sequence[nn.Module]) -> nn.Linear:
+    """Several linear layers as one, each from its own inputs to its own outputs."""
+    weights = [layer.get_parameter("weight") for layer in layers]
+    biases = torch.cat([layer.get_parameter("bias") for layer in layers])
+    return _linear(torch.block_diag(*weights), biases)  # type: ignore[no-untyped-call]
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    with torch.device("meta"):
+        layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = nn.Parameter(weight.detach().clone()), nn.Parameter(bias.detach().clone())
+    return layer
+
+
+def join_cards(cards: Sequence[TeacherCard], weights_sha256: str) -> TeacherCard:
+    """What several networks together have seen and cost; None where one does not say, or they do not agree."""
+    videos = [card.training_videos for card in cards]
+    seen = tuple(sorted({name for known in videos for name in known or ()}))
+    seconds = [card.train_s for card in cards]
+    return TeacherCard(
+        backbone="+".join(card.backbone for card in cards),
+        weights_sha256=weights_sha256,
+        dataset=_agreed(card.dataset for card in cards),
+        split=_agreed(card.split for card in cards),
+        fraction=_agreed(card.fraction for card in cards),
+        training_videos=None if None in videos else seen,
+        training_list_sha256=_agreed(card.training_list_sha256 for card in cards),
+        train_s=None if None in seconds else sum(each or 0.0 for each in seconds),
+        epochs=_agreed(card.epochs for card in cards),
+        run_id="+".join(card.run_id for card in cards if card.run_id) or None,
+        partial=any(card.partial for card in cards),
+    )
+
+
+def _agreed(values: Iterable[Value | None]) -> Value | None:
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
 
 
 # --- weights on disk ---------------------------------------------------------------------------------------

@@ -96,11 +96,13 @@ def test_weights_of_another_width_are_refused_by_name(finished: tuple[Path, Reco
         execute(request(student="c3d", teacher=f"checkpoint:{path}"), bench(tmp_path))
 
 
-def declared(tmp_path: Path, videos: tuple[str, ...]) -> Path:
+def declared(
+    tmp_path: Path, videos: tuple[str, ...], *, dataset: str | None = None, classes: int = 8, name: str = "declared.pt"
+) -> Path:
     """Weights for the tiny board that say they have seen these videos."""
-    network = build_network(tiny_board(), registry().get("backbones", "r3d"), 8, 0, {})
-    card = card_values(TeacherCard(backbone="r3d", weights_sha256="", training_videos=videos))
-    path = tmp_path / "declared.pt"
+    network = build_network(tiny_board(), registry().get("backbones", "r3d"), classes, 0, {})
+    card = card_values(TeacherCard(backbone="r3d", weights_sha256="", training_videos=videos, dataset=dataset))
+    path = tmp_path / name
     torch.save(weights_content(network, card), path)
     return path
 
@@ -119,6 +121,41 @@ def test_a_teacher_of_split_1_may_teach_a_student_of_split_1(tmp_path: Path) -> 
     tests = frozenset(f"ucf101/{name}" for name in official.split(1).test)
     taught = obtain(f"checkpoint:{declared(tmp_path, seen)}", context(), tests, untrusted=False)
     assert not any(parameter.requires_grad for parameter in taught.network.parameters())
+
+
+def test_a_teacher_of_another_data_set_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = declared(tmp_path, ("hmdb51/a",), dataset="hmdb51")
+    said = r"declared\.pt: was trained on hmdb51, and this board's data set is motion_shapes; give a teacher that was"
+    with pytest.raises(DataError, match=said):
+        obtain(f"checkpoint:{path}", context(), frozenset(), untrusted=True)
+
+
+def test_a_teacher_of_another_number_of_classes_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = declared(tmp_path, (), classes=5, dataset="motion_shapes")
+    with pytest.raises(DataError, match=r"declared\.pt: tells 5 classes apart, and this board has 8; give a teacher"):
+        obtain(f"checkpoint:{path}", context(), frozenset(), untrusted=True)
+    plain = undeclared(path, tmp_path)
+    with pytest.raises(DataError, match=r"plain\.pt: tells 5 classes apart"):
+        obtain(f"checkpoint:r3d@{plain}", context(), frozenset(), untrusted=True)
+
+
+def test_a_teacher_of_this_data_set_and_its_classes_is_taken(tmp_path: Path) -> None:
+    path = declared(tmp_path, (), dataset="motion_shapes")
+    assert obtain(f"checkpoint:r3d@{path}", context(), frozenset(), untrusted=False).card.dataset == "motion_shapes"
+
+
+def test_a_checkpoint_under_another_backbones_name_is_refused(tmp_path: Path) -> None:
+    path = declared(tmp_path, ())
+    with pytest.raises(DataError, match="holds r3d, and not c3d; leave the name out"):
+        obtain(f"checkpoint:c3d@{path}", context(), frozenset(), untrusted=False)
+
+
+@pytest.mark.parametrize("prefix", ["", "r3d@"])
+def test_the_path_of_a_checkpoint_may_have_an_at_sign(tmp_path: Path, prefix: str) -> None:
+    path = declared(tmp_path, (), name="me@home.pt")
+    taught = obtain(f"checkpoint:{prefix}{path}", context(), frozenset(), untrusted=False)
+    assert taught.card.backbone == "r3d"
+    assert taught.spec == f"checkpoint:{taught.card.weights_sha256[:12]}"
 
 
 def context() -> Context:

@@ -14,8 +14,15 @@ class Checkpoint(Teacher):
     source = "the user's own file, loaded as data only"
 
     def load(self, argument: str, context: TeacherContext) -> TeacherNetwork:
-        backbone, found, path = argument.partition("@")
-        return context.from_file(Path(path if found else argument), backbone if found else None)
+        backbone, path = backbone_and_path(argument)
+        return context.from_file(path, backbone)
+
+
+def backbone_and_path(argument: str) -> tuple[str | None, Path]:
+    """BACKBONE@PATH taken apart at its first "@". A path may have an "@" of its own, with or without a backbone."""
+    backbone, found, path = argument.partition("@")
+    alone = not found or Path(argument).is_file() or Path(backbone).name != backbone
+    return (None, Path(argument)) if alone else (backbone, Path(path))
 
 
 @hookimpl

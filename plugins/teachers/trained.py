@@ -10,6 +10,7 @@ class Trained(Teacher):
 
     name = "trained"
     source = "Camarena et al., J. Imaging 2024, 10(4), 85, Section 3.5.3"
+    portable = True
 
     def load(self, argument: str, context: TeacherContext) -> TeacherNetwork:
         return context.trained(argument, context.teacher_fraction())
