@@ -272,9 +272,9 @@ class Waits(ExitStack):
         self.found.append(f"{self.file.name}, line {own[-1].lineno}: {own[-1].line}" if own else operation)
 
 
-class _Operations(TorchDispatchMode):
+class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, waits: Waits) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.waits = waits
 
     def __torch_dispatch__(
@@ -289,7 +289,7 @@ class _Operations(TorchDispatchMode):
 
 class _Readings(TorchFunctionMode):
     def __init__(self, waits: Waits) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.waits = waits
 
     def __torch_function__(
