@@ -10,26 +10,31 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kdbench.templates import write_new
 from tests.conftest import TINY
 
 FOLDER = Path(__file__).parent / "fixtures" / "acme_kd"
 MODULE = "acme_kd.py"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The distribution, built without a network by the backend that is installed here."""
-    folder = tmp_path_factory.mktemp("build")
-    source = shutil.copytree(FOLDER, folder / "source")  # setuptools leaves a build folder behind
+def build(source: Path, folder: Path) -> Path:
+    """The wheel of a distribution, built without a network by the backend that is installed here."""
     program = f"from setuptools import build_meta; print(build_meta.build_wheel({str(folder)!r}))"
     subprocess.run([sys.executable, "-c", program], cwd=source, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("build")
+    return build(shutil.copytree(FOLDER, folder / "source"), folder)  # setuptools leaves a build folder behind
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +95,14 @@ def test_its_name_version_and_digest_stand_in_the_record_of_a_run(python: Path, 
         }
         == method
     )
+
+
+def test_a_new_distribution_can_be_built_and_offers_its_plugin(tmp_path: Path) -> None:
+    write_new("method", "fancy-one", tmp_path, package=True)
+    with zipfile.ZipFile(build(tmp_path / "kdbench-fancy-one", tmp_path)) as wheel:
+        assert "kdbench_fancy_one.py" in wheel.namelist()
+        (points,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+        assert wheel.read(points).decode().split() == ["[kdbench]", "fancy_one", "=", "kdbench_fancy_one"]
 
 
 def test_the_environment_without_it_knows_it_not() -> None:
