@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kdbench.api import Batch, Progress
 from kdbench.data import augment
-from kdbench.data.loader import TrainingLoader, reader
+from kdbench.data.loader import AHEAD, TrainingLoader, reader
 from kdbench.train import Training, ask_student, ask_teacher, take_step
 
 MATRIX = {"cuda": 8192, "cpu": 1024}  # rows and columns: large enough to reach the device's rate
@@ -109,10 +109,12 @@ def measure(training: Training, trace: Path | None = None) -> BenchReport:
         return Part(median_s(work, training.device), videos, clips)
 
     step = part(lambda: learn(resident))
+    for _ in range(AHEAD + 1):  # read meanwhile: from here on every batch costs its reading
+        next(batches)
     return BenchReport(
-        input=part(lambda: next(batches)),
+        input=Part(mean_s(lambda: next(batches), training.device), videos, clips),
         step=step,
-        together=part(lambda: learn(next(batches))),
+        together=Part(mean_s(lambda: learn(next(batches)), training.device), videos, clips),
         step_flop=counter.get_total_flops(),
         matrix_flop_per_s=matrix_rate(training.device, training.precision),
         parts=_parts(training, resident, step.seconds),
@@ -182,6 +184,16 @@ def median_s(work: Callable[[], object], device: torch.device, goes: int = GOES)
         _wait(device)
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds[1:])
+
+
+def mean_s(work: Callable[[], object], device: torch.device, goes: int = 2 * GOES) -> float:
+    """Mean seconds of a piece of work in a row of goes: what is prepared ahead for one is paid for in another."""
+    _wait(device)
+    begin = time.perf_counter()
+    for _ in range(goes):
+        work()
+    _wait(device)
+    return (time.perf_counter() - begin) / goes
 
 
 def matrix_rate(device: torch.device, precision: str) -> float:

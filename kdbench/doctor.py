@@ -88,6 +88,8 @@ def examine(machine: Machine) -> Iterator[Finding]:
     plugin = machine.access.registry.get("backbones", machine.student)
     network = build_network(board, plugin, CALIBRATION_CLASSES, 0, {})
     yield from _arithmetic(network, board, device, forecast.precision)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     step = attempt("training step", lambda: judge_step(machine.student, forecast.speed(machine.student), _peak(device)))
     yield step
     yield judge_disk(shutil.disk_usage(_existing(machine.runs)).free, _run_bytes(network), machine.runs)
@@ -123,7 +125,8 @@ def _frames(machine: Machine, device: torch.device, wanted: float | None) -> Ite
         yield Finding("frame store", "not checked", f"because it is not prepared yet: {error}", advice)
         yield Finding("reading", "not checked", "because there are no frames to read yet", advice)
         return
-    yield judge_store(store, bytes_of(store, videos.ids), device)
+    split = open_dataset(board, machine.access).split(board.data.split)
+    yield judge_store(store, bytes_of(store, (*split.train, *split.test)), device)
     if wanted is None:
         yield Finding("reading", "not checked", "because the training step could not be measured")
         return

@@ -32,7 +32,7 @@ class Network(nn.Module):
         self.spec = spec
         self.backbone = backbone
         self.probed = False
-        self.compiled: tuple[torch.Size, Callable[[Tensor], Tensor]] | None = None
+        self.compiled: tuple[torch.Size, bool, Callable[[Tensor], Tensor]] | None = None
         self.action = spec.classifier
         self.pretext = nn.Linear(clips * spec.features, PRETEXT_CLASSES)
         self.projection = nn.Sequential(
@@ -69,14 +69,15 @@ class Network(nn.Module):
                 torch.autograd.backward(pooled_ND.float().sum())
         except Exception as error:  # the compiler, its backends and the C++ compiler raise many kinds
             return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        self.compiled = batch_NCTHW.shape, torch.compile(self.backbone.forward, dynamic=False)
+        self.compiled = batch_NCTHW.shape, self.backbone.training, torch.compile(self.backbone.forward, dynamic=False)
         return None
 
     def _features(self, clips_NCTHW: Tensor, tapped: bool) -> Tensor:
-        """Pooled features (N, D) in fp32, from the compiled backbone where it was compiled for this very size."""
+        """Pooled features (N, D) in fp32, from the compiled backbone where it was compiled for this size and mode."""
         run: Callable[[Tensor], Tensor] = self.backbone
-        if self.compiled and self.compiled[0] == clips_NCTHW.shape and not tapped:  # a tap hangs on a module's call
-            run = self.compiled[1]
+        fitting = (clips_NCTHW.shape, self.backbone.training)
+        if self.compiled and self.compiled[:2] == fitting and not tapped:  # a tap hangs on a module's call
+            run = self.compiled[2]
         return run(clips_NCTHW).float()
 
     def forward(self, clips_NCTHW: Tensor) -> Tensor:

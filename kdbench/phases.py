@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from kdbench.api import Phase
+from kdbench.api import Phase, PluginError
 from kdbench.data.material import Watcher
-from kdbench.errors import PluginError
 from kdbench.rundir import RunDir
 from kdbench.train import Training, fit, make_optimiser
 
@@ -72,6 +71,8 @@ def _parts(training: Training, phases: tuple[Phase, ...]) -> Iterator[tuple[int,
         optim = msgspec.structs.replace(training.optim, epochs=phase.epochs, milestones=())
         part = replace(training, optim=optim, phase=phase, first_epoch=first)
         modules = (training.network, training.method) if part.student_learns else (training.method,)
+        if not any(True for module in modules for _ in module.parameters()):
+            raise PluginError(f"method {training.method.name}: phase '{phase.name}' trains a method without weights")
         yield number, replace(part, optimiser=make_optimiser(optim, *modules))
         first += phase.epochs
 

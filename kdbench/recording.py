@@ -107,6 +107,7 @@ def _nondeterministic(session: Session) -> list[str]:
     if session.device.type != "cuda":
         return []
     network = copy.deepcopy(session.network)
+    network.compiled = None  # it would still call the original
     board = session.request.board
     size = (2, board.clip.per_tuple, 3, board.clip.length, board.frames.crop, board.frames.crop)
     clips = torch.zeros(size, device=session.device)

@@ -630,7 +630,9 @@ def _sum_problems(record: Record) -> Iterator[str]:
     for name in ("train", "data_wait", "evaluate"):
         found = getattr(record.cost, f"{name}_s")
         total = math.fsum(getattr(row.seconds, name) for row in record.epochs)
-        if not math.isclose(found, total, rel_tol=1e-6, abs_tol=1e-3):
+        # Before boards pinned the revision, scoring the pretext task after the last epoch was booked here too.
+        older = name == "evaluate" and "protocol.revision" not in record.pins and found > total
+        if not older and not math.isclose(found, total, rel_tol=1e-6, abs_tol=1e-3):
             yield f"$.cost.{name}_s: found {found!r}, the epochs add up to {total:.3f}"
 
 

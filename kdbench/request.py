@@ -63,7 +63,6 @@ def lesson(student: RunRequest, backbone: str, fraction: float, modality: str = 
         fraction=fraction,
         seed=student.board.teachers.seed,
         subset_seed=0 if fraction == 1.0 else student.subset_seed,
-        compiled=student.compiled,
     )
 
 

@@ -122,6 +122,7 @@ class Session:
 
     def _task(self, loader: TrainingLoader, objective: Objective) -> Task:
         board, classes, seed = self.request.board, len(self.material.classes), self.request.seed
+        student, device, precision = self.parts.student, self.device, self.precision
         return Task(
             num_classes=classes,
             num_videos=len(self.material.train),
@@ -130,10 +131,10 @@ class Session:
             epochs=board.optim.epochs,
             steps_per_epoch=loader.steps,
             twin=lambda: place(
-                build_network(board, self.parts.student, classes, streams.stream_seed(seed, "twin"), {}),
+                build_network(board, student, classes, streams.stream_seed(seed, "twin"), {}),
                 torch.device("cpu"),  # laid out as the student is; it goes to the device with the method
             ),
-            arithmetic=lambda: autocast(self.device, self.precision),
+            arithmetic=lambda: autocast(device, precision),
             objective=dict(objective.weights),
         )
 

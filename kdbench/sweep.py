@@ -13,6 +13,7 @@ from kdbench.records import Record, differing_pins, read_record
 from kdbench.registry import Registry
 from kdbench.request import Parts, RunRequest, check, lesson, readable_name
 
+MODALITY = "frames.modality"  # the pin
 State = Literal["done", "stale", "to do"]
 
 
@@ -133,10 +134,13 @@ def _teachers(board: Board, registry: Registry, choice: Choice, student: str, me
 def _planned(request: RunRequest, found: Found, *, weights: bool = False) -> PlannedRun:
     """The state of one run. With `weights`, a record whose weights are not here does not count as done."""
     runs, records, parts = found.runs, found.records, check(request, found.registry)
-    answers = [record for record in records if answers_to(record, request, parts)]
     pins = request.board.pins
-    if any(not differing_pins(record, pins) for record in answers):
-        here = [record for record in answers if (runs / request.board.name / record.run_id / "weights.pt").exists()]
+    answers = [record for record in records if answers_to(record, request, parts)]
+    # A teacher's run on frames of another modality is no older form of this run.
+    answers = [record for record in answers if record.pins.get(MODALITY) == pins[MODALITY]]
+    equal = [record for record in answers if not differing_pins(record, pins)]
+    if equal:
+        here = [record for record in equal if (runs / request.board.name / record.run_id / "weights.pt").exists()]
         if here or not weights:
             return PlannedRun(request, "done", teaches=weights)
         return PlannedRun(request, "to do", "its record is there, its weights are not", teaches=True)
@@ -156,6 +160,7 @@ def answers_to(record: Record, request: RunRequest, parts: Parts) -> bool:
         and record.method.options == parts.options
         and record.cell.fraction == request.fraction
         and record.cell.subset_seed == request.subset_seed
+        and ("--compile" in record.command.split()) == request.compiled
         and record.seed == request.seed
     )
 
@@ -165,7 +170,7 @@ def _failure(request: RunRequest, runs: Path) -> str:
     facts = {"method": request.method_name, "fraction": request.fraction}
     facts |= {"seed": request.seed, "subset_seed": request.subset_seed}
     name = readable_name(request.student, request.teacher, facts)
-    for path in sorted((runs / request.board.name).glob(f"{name}-*/failure.json")):
+    for path in sorted((runs / request.board.name).glob(f"{name}-????????/failure.json")):
         return f"failed before: {json.loads(path.read_text(encoding='utf-8'))['message']}"
     return ""
 

@@ -97,13 +97,15 @@ def device_and_precision(board: Board, wanted: str | None) -> tuple[torch.device
         raise RunFailed(f"device {name}: kdbench runs on cpu, cuda or cuda:NUMBER")
     if kind == "cuda" and torch.cuda.device_count() <= int(number or 0):
         raise RunFailed(f"device {name}: this machine has {torch.cuda.device_count()} CUDA devices; use --device cpu")
-    device = torch.device(name)
+    # With its number: what belongs to "the" device must not depend on which one is current.
+    device = torch.device("cuda", int(number or 0)) if kind == "cuda" else torch.device("cpu")
     precision = board.precision.cuda if device.type == "cuda" else board.precision.cpu
     if device.type == "cuda":
         torch.cuda.set_device(device)  # streams, events and pinned memory belong to the current device
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = False  # heads and losses are fp32 on every board
     return device, precision
 
 

@@ -233,6 +233,14 @@ def test_record_that_failed_before_its_transfer_is_sound(tmp_path: Path) -> None
     assert faults(tmp_path, make_record(transfer_hits=None, status="failed")) == []
 
 
+def test_a_record_from_before_the_revision_may_book_the_pretext_task_outside_its_epochs(tmp_path: Path) -> None:
+    spent = {"cost__evaluate_s": 10.0, "cost__other_s": 0.0}  # two seconds more than the eight epochs took
+    older = {key: value for key, value in make_record().pins.items() if key != "protocol.revision"}
+    assert faults(tmp_path, make_record(pins=older), **spent) == []
+    (line,) = faults(tmp_path, make_record(), **spent)
+    assert line.startswith("$.cost.evaluate_s: found 10.0, the epochs add up to 8.000; ")
+
+
 @pytest.mark.parametrize(
     ("pin", "value", "fault"),
     [

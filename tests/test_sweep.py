@@ -82,6 +82,15 @@ def test_a_record_under_other_pins_is_stale_and_the_pin_is_named(done: tuple[Pat
     assert (run.state, run.why) == ("stale", "changed since: optim.lr")
 
 
+def test_a_run_on_frames_of_another_modality_is_neither_this_run_nor_an_older_form_of_it(
+    done: tuple[Path, Record], tmp_path: Path
+) -> None:
+    pins = dict(done[1].pins) | {"frames.modality": "rgb"}
+    other = msgspec.structs.replace(done[1], pins=pins)
+    found = plan(tmp_path, [other], students=("r3d",), methods=("scratch",), fractions=(1.0,))
+    assert [run.state for run in found.cells] == ["to do"]
+
+
 def test_a_teacher_whose_weights_are_elsewhere_is_trained_again_though_its_record_is_there(
     done: tuple[Path, Record], tmp_path: Path
 ) -> None:

@@ -165,6 +165,17 @@ def test_asking_for_a_device_that_is_not_there_says_so() -> None:
         device_and_precision(tiny_board(), "cuda")
 
 
+@pytest.mark.parametrize(("named", "number"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+def test_a_cuda_device_is_always_known_by_its_number(monkeypatch: pytest.MonkeyPatch, named: str, number: int) -> None:
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    board = tiny_board(precision={"cuda": "tf32"})
+    assert device_and_precision(board, named) == (torch.device("cuda", number), "tf32")
+    assert chosen == [torch.device("cuda", number)]
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.mark.gpu
 def test_a_step_runs_on_cuda_in_bf16(tmp_path: Path) -> None:
     if not torch.cuda.is_available():

@@ -6,6 +6,7 @@ Shape legend: M frames of all videos, N windows, T frames of a window, F bytes o
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -125,6 +126,8 @@ def require_room(placement: str, needed: int, device: torch.device) -> None:
 def _free_bytes(placement: str, device: torch.device) -> int | None:
     """Free bytes of the CUDA device, or of the host; None where the system does not say."""
     if placement == "gpu":
+        gc.collect()  # frames of an earlier run in this process, held by a cycle or kept by torch for itself
+        torch.cuda.empty_cache()
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -253,7 +253,7 @@ def place_runs(board: Board, records: Sequence[tuple[Path, Record]]) -> Runs:
     for path, record in records:
         key = row_key(record, shared)
         differing = tuple(differing_pins(record, board.pins))
-        reason = why_unranked(record)
+        reason = why_unranked(record) or _outside(record, board)
         if differing:
             stale.append(Run(path, record, key, stale=differing, reason=reason))
         elif reason:
@@ -264,6 +264,13 @@ def place_runs(board: Board, records: Sequence[tuple[Path, Record]]) -> Runs:
     baselines = {pair_key(run): run.record for run in reversed(kept) if run.is_baseline}
     ranked = [replace(run, baseline=baselines.get(pair_key(run))) for run in kept]
     return Runs(tuple(ranked), tuple(stale), tuple(sorted(unranked + repeats, key=lambda run: run.record.run_id)))
+
+
+def _outside(record: Record, board: Board) -> str | None:
+    """Means are taken over a board's own draws of a fraction; one more of some rows alone would tilt them."""
+    drawn = record.cell.subset_seed
+    known = record.cell.fraction == 1 or drawn in board.matrix.subset_seeds
+    return None if known else f"subset seed {drawn} is not in the board's matrix"
 
 
 def why_unranked(record: Record) -> str | None:

@@ -164,14 +164,15 @@ def test_batches_on_cuda_are_those_on_the_cpu(kind: str) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("kind", ["mmap", "gpu"])
 def test_an_epoch_on_cuda_does_not_wait_for_the_device(kind: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     there = loader_from(kind, torch.device("cuda"))
     copies(there.epoch(0))  # libraries are loaded and memory is got at first use
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        torch.cuda.set_sync_debug_mode("error")
         copies(there.epoch(1))
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -150,6 +150,13 @@ def test_seed_that_was_run_twice_counts_once(board: Board) -> None:
     assert [run.reason for run in runs.unranked] == ["repeats seed 0 of run a"]
 
 
+def test_run_on_a_draw_that_is_not_in_the_boards_matrix_is_not_ranked(tmp_path: Path) -> None:
+    board = write_board(tmp_path)
+    record = make_record(cell__fraction=0.5, cell__subset_seed=1)
+    (run,) = place_runs(board, [(tmp_path / "a.json", record)]).unranked
+    assert run.reason == "subset seed 1 is not in the board's matrix"
+
+
 def test_verified_run_goes_before_its_repetition(board: Board) -> None:
     checked = make_record(run_id="b", submission={"verification": {"state": "maintainers"}})
     assert [run.record.run_id for run in place(board, make_record(run_id="a"), checked).ranked] == ["b"]
