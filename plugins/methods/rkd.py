@@ -43,7 +43,7 @@ class RelationalDistillation(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """The weights of the two relations."""
+        """`distance` and `angle` weigh the two relations."""
 
         distance: float = 25.0
         angle: float = 50.0

@@ -32,7 +32,7 @@ class SoftmaxRegression(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """The weights of the distance of features and of the distance of logits."""
+        """`features` and `logits` weigh the distances of features and of logits."""
 
         features: float = 1.0
         logits: float = 1.0

@@ -65,7 +65,10 @@ class SelfSupervisedDistillation(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """The weights of the terms, the temperatures, the kept shares of wrong clips, and the epochs of the phase."""
+        """`soft`, `rotated` and `similar` weigh the terms; `temperature` is tau, `similar_temperature` T.
+
+        `keep_rotated` and `keep_similar` are the shares of wrong clips to keep, `head_epochs` those of the phase.
+        """
 
         soft: float = 0.9
         rotated: float = 2.7
