@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("kdbench.cli.run:run", "Train one student on a board and write its record."),
     "sweep": ("kdbench.cli.sweep:sweep", "Fill the cells of a board, teachers first."),
     "data": ("kdbench.cli.data:data", "Fetch, prepare and check the videos of a data set."),
-    "plugins": ("kdbench.cli.plugins:plugins", "List the plugins and show one in full."),
+    "plugins": ("kdbench.cli.plugins:plugins", "List the plugins, show one in full, check one, begin a new one."),
     "board": ("kdbench.cli.board:board", "Show a board: its pins, its cells and its rows."),
     "bench": ("kdbench.cli.bench:bench", "Measure what a cell costs on this machine, and what limits it."),
     "doctor": ("kdbench.cli.doctor:doctor", "Say what this machine can do, and what is wrong with it."),

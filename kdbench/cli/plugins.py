@@ -30,7 +30,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @click.group()
 def plugins() -> None:
-    """List the plugins and show one in full."""
+    """List the plugins, show one in full, check one, begin a new one."""
 
 
 @plugins.command("list")

@@ -302,7 +302,7 @@ class MotionShapes(VideoDataset):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """The world (1 or 2), and how many videos of each class are trained and tested on."""
+        """`world` is 1 or 2; `train_per_class` and `test_per_class` are the videos of each class on either side."""
 
         world: int = 1
         train_per_class: int = 50
