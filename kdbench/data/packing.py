@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import av
 import numpy as np
-from numpy.typing import NDArray
 
 from kdbench.data import jpeg
 from kdbench.data.decode import Geometry, Scaler, fingerprint, pictures_of
@@ -24,10 +24,10 @@ from kdbench.errors import DataError
 
 LENGTH = np.dtype("<u4")
 
-# Little enough to be in the processor's cache still when it is hashed and written, and enough for two threads not
-# to stand in each other's way at the lock of the interpreter.
-_BLOCK_BYTES = 1 << 18
-_BLOCKS = 3
+# Few enough that their frames are in the processor's cache still when they are hashed and written, and enough for
+# two threads not to stand in each other's way at the lock of the interpreter.
+_PICTURES = 8
+_UNDER_WAY = 3
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,13 @@ class Decoded:
 class Packer:
     """Packs one video after another.
 
-    A packer that works `beside` decodes and scales in the caller's thread, and encodes, hashes and writes in another,
-    which is faster. Where every core has its own video, one thread does everything: it costs less in all.
+    A packer that works `beside` decodes in the caller's thread, and scales, encodes, hashes and writes in another:
+    that is about half of the work each. Where every core has its own video, one thread does everything, which costs
+    less in all.
     """
 
     def __init__(self, geometry: Geometry, *, beside: bool) -> None:
         self._geometry = geometry
-        size = (max(1, _BLOCK_BYTES // geometry.frame_bytes), geometry.frame_bytes)
-        self._blocks = [np.empty(size, np.uint8) for _ in range(_BLOCKS if beside else 1)]
         self._thread = ThreadPoolExecutor(1) if beside else None
 
     def pack(self, path: Path, sink: BinaryIO) -> Decoded:
@@ -60,7 +59,7 @@ class Packer:
 
         An OSError is about `sink`, never about the video. On an error the bytes written so far are worthless.
         """
-        packed = _Packed(self._geometry, sink)
+        packed = _Packed(Scaler(path, self._geometry), self._geometry, sink)
         try:
             self._pump(path, packed)
             source_bytes, source_sha256 = fingerprint(path)
@@ -70,46 +69,39 @@ class Packer:
         return Decoded(packed.frames, packed.bytes, source_bytes, source_sha256, packed.digest.hexdigest())
 
     def _pump(self, path: Path, packed: _Packed) -> None:
-        """Decode a video block by block; each is taken here, or by the other thread while the next ones are filled."""
+        """Decode a video; a few pictures at a time are taken here, or by the other thread while decoding goes on."""
         under_way: deque[Future[None]] = deque()
         try:
-            for block in self._filled_blocks(path):
+            pictures = pictures_of(path)
+            while batch := list(itertools.islice(pictures, _PICTURES)):
                 if self._thread is None:
-                    packed.take(block)
+                    packed.take(batch)
                     continue
-                under_way.append(self._thread.submit(packed.take, block))
-                if len(under_way) == _BLOCKS:  # the block that is filled next must be free
+                under_way.append(self._thread.submit(packed.take, batch))
+                if len(under_way) == _UNDER_WAY:  # decoded pictures are large, and must not pile up
                     under_way.popleft().result()
             while under_way:
                 under_way.popleft().result()
         finally:
             wait(under_way)  # nothing may be written behind the caller's back
 
-    def _filled_blocks(self, path: Path) -> Iterator[NDArray[np.uint8]]:
-        """The frames of a video, (N, frame_bytes) at a time, in the blocks in turn. Raises DataError."""
-        scaler, blocks, filled = Scaler(path, self._geometry), itertools.cycle(self._blocks), 0
-        block = next(blocks)
-        for picture in pictures_of(path):
-            if filled == len(block):
-                yield block
-                block, filled = next(blocks), 0
-            scaler.into(picture, block[filled])
-            filled += 1
-        yield block[:filled]
-
 
 class _Packed:
-    """The bytes of one video on their way to `sink`: encoded, counted and hashed."""
+    """The bytes of one video on their way to `sink`: scaled, encoded, counted and hashed."""
 
-    def __init__(self, geometry: Geometry, sink: BinaryIO) -> None:
+    def __init__(self, scaler: Scaler, geometry: Geometry, sink: BinaryIO) -> None:
         self.frames = self.bytes = 0
         self.digest = hashlib.sha256()
-        self._geometry, self._sink = geometry, sink
+        self._scaler, self._geometry, self._sink = scaler, geometry, sink
+        self._block = np.empty((_PICTURES, geometry.frame_bytes), np.uint8)
         self._lengths: list[int] = []
 
-    def take(self, block: NDArray[np.uint8]) -> None:
-        """Write a block of frames (N, frame_bytes). Raises OSError about the sink."""
-        self.frames += len(block)
+    def take(self, pictures: Sequence[av.VideoFrame]) -> None:
+        """Write the frames of a few pictures. Raises OSError about the sink, DataError about a picture."""
+        self.frames += len(pictures)
+        block = self._block[: len(pictures)]
+        for picture, flat in zip(pictures, block, strict=True):
+            self._scaler.into(picture, flat)
         if self._geometry.codec == "yuv420p":
             self._write(block.reshape(-1).data)
             return

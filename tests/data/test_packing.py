@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdbench.data import packing
 from kdbench.data.decode import Geometry, fingerprint, frames_of
 from kdbench.data.packing import Decoded, Packer
 from tests.data.films import counted, packed
@@ -30,10 +29,7 @@ def beside(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.mark.parametrize("frames", [2, 3, 4, 5, 8, 31, 96, 97])
-def test_what_is_packed_are_the_frames_and_their_digest(
-    tmp_path: Path, frames: int, beside: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packing, "_BLOCK_BYTES", 8 * RAW.frame_bytes)
+def test_what_is_packed_are_the_frames_and_their_digest(tmp_path: Path, frames: int, beside: bool) -> None:
     path, sink = counted(tmp_path / "film.avi", frames), BytesIO()
     told = Packer(RAW, beside=beside).pack(path, sink)
     expected = np.concatenate(list(frames_of(path, RAW))).tobytes()
