@@ -38,29 +38,35 @@ class Ratio:
         )
 
 
-def ratio(slow: Callable[[], Any], fast: Callable[[], Any], rounds: int = 7, calls: int = 1) -> Ratio:
+def ratio(
+    slow: Callable[[], Any],
+    fast: Callable[[], Any],
+    rounds: int = 7,
+    calls: int = 1,
+    before: Callable[[], Any] = lambda: None,
+) -> Ratio:
     """Time both sides in turn, `rounds` times after one call each to warm up.
 
     Each round gives one ratio, so what slows the machine for a while slows both sides of it; every second round
     begins with the other side. A round times `calls` calls of `fast`, and counts their mean: a side that is a
-    hundred times as fast is over too soon to be timed alone.
+    hundred times as fast is over too soon to be timed alone. `before` runs before each timed part, untimed.
     """
     sides = (slow, fast)
     for side in sides:
+        before()
         side()
     seconds: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
         for side in (0, 1) if number % 2 == 0 else (1, 0):
+            before()
             seconds[side].append(_seconds(sides[side], calls if side else 1))
     ratios = [slow_s / fast_s for slow_s, fast_s in zip(*seconds, strict=True)]
     return Ratio(median(ratios), min(ratios), max(ratios), median(seconds[0]), median(seconds[1]), rounds)
 
 
-def compare(
-    benchmark: BenchmarkFixture, slow: Callable[[], Any], fast: Callable[[], Any], rounds: int = 7, calls: int = 1
-) -> Ratio:
+def compare(benchmark: BenchmarkFixture, slow: Callable[[], Any], fast: Callable[[], Any], **how: Any) -> Ratio:
     """`ratio` as the one round of a benchmark, kept in its `extra_info` and printed at the end of the session."""
-    measured: Ratio = benchmark.pedantic(ratio, args=(slow, fast, rounds, calls), rounds=1)
+    measured: Ratio = benchmark.pedantic(ratio, args=(slow, fast), kwargs=how, rounds=1)
     benchmark.extra_info.update(asdict(measured))
     RECORDED.append((benchmark.name, measured))
     return measured
