@@ -27,7 +27,7 @@ def site() -> None:
 @BOARDS_OPTION
 def build(out: Path, boards: Path | None) -> None:
     """Write the pages of all boards; the same records give the same bytes."""
-    from kdbench.leaderboard.pages import build_site
+    from kdbench.leaderboard.site import build_site
 
     written = build_site(out, boards_folder(boards))
     click.echo(f"{out}: {len(written)} files; open {out / 'index.html'} or `kdbench site serve --out {out}`")
@@ -38,7 +38,7 @@ def build(out: Path, boards: Path | None) -> None:
 @BOARDS_OPTION
 def check(out: Path, boards: Path | None) -> None:
     """Compare the pages with a fresh build; exit 1 and name the files that differ."""
-    from kdbench.leaderboard.pages import stale_files
+    from kdbench.leaderboard.site import stale_files
 
     stale = stale_files(out, boards_folder(boards))
     for name in stale:

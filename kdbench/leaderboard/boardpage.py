@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -23,7 +22,7 @@ from kdbench.leaderboard.charts import (
     line_chart,
     share_axis,
 )
-from kdbench.leaderboard.reported import read_reported
+from kdbench.leaderboard.reported import Reported
 from kdbench.leaderboard.scoring import Estimate
 from kdbench.leaderboard.standings import STAGES, Row, Standings, entry_of
 
@@ -49,7 +48,7 @@ class Section:
     charts: tuple[Markup, ...]
 
 
-def board_context(standings: Standings, folder: Path) -> dict[str, Any]:
+def board_context(standings: Standings, reported: Reported | None = None) -> dict[str, Any]:
     """The names that the board template uses."""
     board, styles = standings.board, entry_styles(standings.rows)
     gains = [row.gain for row in standings.rows if row.gain]
@@ -71,7 +70,7 @@ def board_context(standings: Standings, folder: Path) -> dict[str, Any]:
         "goals": [f"{goal:g}" for goal in board.evaluation.milestones],
         "shares": [f"{share:g}" for share in board.evaluation.baseline_milestones],
         "pins": len(board.pins),
-        "reported": read_reported(folder.parent / (standings.board.board.reproduces or folder.name) / "reported.json"),
+        "reported": reported,
     }
 
 

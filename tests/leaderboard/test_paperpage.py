@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from kdbench.leaderboard.pages import render_site
 from kdbench.leaderboard.paperpage import Cell, Table, paper_context, table_of
 from kdbench.leaderboard.reported import Reported, ReportedTable, Source
+from kdbench.leaderboard.site import render_site
 from kdbench.leaderboard.standings import read_standings
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
-from tests.leaderboard.test_pages import Page
+from tests.leaderboard.test_site import Page
 
 SOURCE = {"title": "A title", "authors": "A. Author", "venue": "A journal", "doi": "10.1/2", "year": 2024}
 

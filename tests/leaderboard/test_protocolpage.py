@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from kdbench.board import Board, board_names, load_board
-from kdbench.leaderboard.pages import render_site
 from kdbench.leaderboard.protocolpage import pins_of, protocol_json, rules_of, sections_of
+from kdbench.leaderboard.site import render_site
 from tests.factories import make_record, predictions, write_board, write_records
-from tests.leaderboard.test_pages import Page
+from tests.leaderboard.test_site import Page
 
 
 def board_with(boards: Path, *reasons: str) -> Board:

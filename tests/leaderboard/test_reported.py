@@ -12,10 +12,10 @@ import pytest
 
 from kdbench.board import BOARDS, load_board
 from kdbench.errors import RecordError
-from kdbench.leaderboard.pages import render_site
 from kdbench.leaderboard.reported import Reported, read_reported
+from kdbench.leaderboard.site import render_site
 from tests.leaderboard.paper_tables import Place, figures
-from tests.leaderboard.test_pages import Page
+from tests.leaderboard.test_site import Page
 
 PAPER = "camarena2024"
 

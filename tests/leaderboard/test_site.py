@@ -12,7 +12,7 @@ import pytest
 
 from kdbench.errors import KdbenchError, RecordError
 from kdbench.leaderboard.boardpage import matched_with_less
-from kdbench.leaderboard.pages import MANIFEST, build_site, render_site, stale_files
+from kdbench.leaderboard.site import MANIFEST, build_site, render_site, stale_files
 from kdbench.leaderboard.standings import read_standings
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
