@@ -13,7 +13,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from kdbench.bench import BenchReport, measure
 from kdbench.board import Board, load_board
-from kdbench.run import open_training
+from kdbench.leaderboard.scoring import estimate
+from kdbench.run import execute, open_training
 from kdbench.train import Training, fit
 from tests.tiny import bench, request
 
@@ -51,9 +52,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def opened(board: Board, videos: Path, tmp_path: Path, student: str) -> Training:
-    place = bench(tmp_path, access={"videos": {"folder": videos}}, device="cuda")
-    return open_training(request(board, student=student), place)
+def opened(
+    board: Board, videos: Path, tmp_path: Path, student: str, placement: str = "mmap", compiled: bool = False
+) -> Training:
+    place = bench(tmp_path, access={"videos": {"folder": videos}}, device="cuda", placement=placement)
+    return open_training(request(board, student=student, compiled=compiled), place)
 
 
 def measured(benchmark: BenchmarkFixture, training: Training) -> BenchReport:
@@ -79,3 +82,50 @@ def test_an_epoch_waits_for_data_at_most_1_percent_of_its_time(
     next(epochs)
     summary = benchmark.pedantic(lambda: next(epochs), rounds=1)
     assert summary.data_wait_s <= 0.01 * (summary.train_s + summary.data_wait_s)
+
+
+@pytest.mark.parametrize("placement", ["mmap", "ram", "gpu"])
+def test_the_input_is_hidden_wherever_the_frames_lie(
+    benchmark: BenchmarkFixture, board: Board, videos: Path, tmp_path: Path, placement: str
+) -> None:
+    report = measured(benchmark, opened(board, videos, tmp_path, "r3d", placement))
+    assert report.overlap >= 0.97
+
+
+def test_augmentation_takes_at_most_a_tenth_of_a_step(
+    benchmark: BenchmarkFixture, board: Board, videos: Path, tmp_path: Path
+) -> None:
+    report = measured(benchmark, opened(board, videos, tmp_path, "r3d"))
+    assert report.parts["augmentation"] <= 0.1 * report.step.seconds
+
+
+@pytest.mark.filterwarnings("default")  # the compiler's own
+@pytest.mark.parametrize("student", sorted(OF_THE_MATRIX_RATE))
+def test_what_compiling_is_worth(
+    benchmark: BenchmarkFixture, board: Board, videos: Path, tmp_path: Path, student: str
+) -> None:
+    """Reported; the gate is only that it does no harm."""
+    eager = measure(opened(board, videos, tmp_path / "eager", student))
+    compiled = measured(benchmark, opened(board, videos, tmp_path / "compiled", student, compiled=True))
+    benchmark.extra_info["times_as_fast"] = eager.step.seconds / compiled.step.seconds
+    assert compiled.step.seconds <= 1.05 * eager.step.seconds
+
+
+def test_bf16_and_fp32_reach_the_same_accuracy_within_the_noise_of_5_seeds(
+    benchmark: BenchmarkFixture, tmp_path: Path
+) -> None:
+    """The 95 % interval of the paired differences holds zero; about ten minutes."""
+    board = msgspec.structs.replace(load_board("motion-shapes"), transfer=None)
+
+    def top1(seed: int, precision: str) -> float:
+        exact = msgspec.structs.replace(board.precision, cuda=precision)
+        asked = request(msgspec.structs.replace(board, precision=exact), student="r3d", seed=seed)
+        return execute(asked, bench(tmp_path / precision, device="cuda")).derived.top1
+
+    def differences() -> list[float]:
+        return [top1(seed, "bf16") - top1(seed, "fp32") for seed in range(5)]
+
+    found = estimate(benchmark.pedantic(differences, rounds=1))
+    assert found is not None
+    benchmark.extra_info.update(mean=found.mean, half=found.half)
+    assert found.half is None or abs(found.mean) <= found.half
