@@ -93,6 +93,7 @@ ROOMS = [
     "kdbench.leaderboard.protocolpage",
     "kdbench.leaderboard.paperpage",
     "kdbench.leaderboard.boardpage",
+    "kdbench.leaderboard.cellpage",
     "kdbench.leaderboard.runpage",
     "kdbench.leaderboard.pages",
     "kdbench.leaderboard.site",

@@ -14,12 +14,13 @@ from typing import Any
 from kdbench.board import BOARDS
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
+from kdbench.leaderboard.cellpage import cell_context
 from kdbench.leaderboard.paperpage import paper_context
 from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
 from kdbench.leaderboard.render import render, theme_file
 from kdbench.leaderboard.reported import read_reported
 from kdbench.leaderboard.runpage import run_context
-from kdbench.leaderboard.standings import Standings, folders, read_standings
+from kdbench.leaderboard.standings import Standings, folders, named_cells, read_standings
 from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, milestone_table, to_csv, to_json
 
 Make = Callable[[], bytes]
@@ -55,6 +56,8 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
         plan[f"{name}/{table}.json"] = partial(_json, made, standings)
     if reported:
         plan |= _page(f"{name}/paper.html", "paper.html.j2", partial(paper_context, standings, reported))
+    for cell, rows in named_cells(standings.rows).items():
+        plan |= _page(f"{name}/cells/{cell}.html", "cell.html.j2", partial(cell_context, standings, rows))
     for run in standings.runs:
         start = f"{name}/runs/{run.record.run_id}"
         plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))

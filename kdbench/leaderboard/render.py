@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from kdbench.leaderboard import charts, formats
+from kdbench.leaderboard.standings import cell_name
 
 
 def render(name: str, template: str, names: Mapping[str, Any]) -> bytes:
@@ -37,5 +38,6 @@ def _environment() -> jinja2.Environment:
     words = (formats.percent, formats.points, formats.half, formats.fraction, formats.seconds, formats.epochs)
     for word in (*words, formats.spread, formats.reached_by, formats.number, formats.counted):
         environment.filters[word.__name__] = word
+    environment.filters["cell_name"] = cell_name
     environment.globals |= {"swatch": charts.swatch, "whisker": charts.whisker, "nothing": formats.NOTHING}
     return environment

@@ -6,9 +6,12 @@ Rows are ranked by paired gain, only within their cell. Nothing is averaged over
 from __future__ import annotations
 
 import difflib
+import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ from kdbench.leaderboard.scoring import (
 from kdbench.records import Record
 
 STAGES = ("early", "middle", "late")
+NAME_LENGTH = 60  # characters of a student's name in the name of a file
 
 
 @dataclass(frozen=True)
@@ -209,6 +213,27 @@ def rank_cell(rows: Sequence[Row]) -> list[Row]:
     return ranked
 
 
+def cell_name(key: RowKey) -> str:
+    """The name of a cell's files: student, fraction in per cent, and the subset seed unless it is 0, as run ids say it.
+
+    Safe in a file name and an address, and no two cells of a board share one: a student's name that cannot stand as
+    it is carries a digest behind a dot, which no other name contains. Data set and split are the board's own.
+    """
+    plain = re.sub(r"[^a-z0-9_-]+", "-", key.student.lower()).strip("-")[:NAME_LENGTH]
+    if not plain or plain != key.student:
+        plain = f"{plain.rstrip('-') or 'student'}.{_digest(key.student)}"
+    percent = f"{(100 * Decimal(repr(key.fraction))).normalize():f}"
+    if len(percent) > NAME_LENGTH:
+        percent = _digest(percent)
+    return f"{plain}-{percent}pct" + (f"-subset{key.subset_seed}" if key.subset_seed else "")
+
+
+def named_cells(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
+    """The rows of each cell by its name, in the order they have on the board."""
+    cells = (tuple(group) for _, group in groupby(rows, key=lambda row: row.key.cell))
+    return {cell_name(cell[0].key): cell for cell in cells}
+
+
 def coverage_of(rows: Iterable[Row], cells: set[tuple[str, float]]) -> tuple[Coverage, ...]:
     """For each teacher and method the cells of the matrix they fill; the mean gain where that is all of them."""
     entries = []
@@ -286,6 +311,10 @@ def _page_order(row: Row) -> tuple[Any, ...]:
 def entry_of(row: Row) -> tuple[str, str]:
     """Teacher and method: what fills the cells of a board."""
     return (row.key.teacher, row.key.method)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _cell(row: Row) -> tuple[str, float]:
