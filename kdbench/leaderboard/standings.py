@@ -15,6 +15,7 @@ from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from kdbench.board import BOARDS, Board, board_path, is_path, load_board
 from kdbench.errors import BoardError
@@ -306,6 +307,15 @@ def _page_order(row: Row) -> tuple[Any, ...]:
     """Large fractions first, then the students."""
     key = row.key
     return (key.dataset, key.split, -key.fraction, key.subset_seed, key.student)
+
+
+def row_id(key: RowKey) -> str:
+    """What names a row in an address and in `data-row`: `student~fraction~subset seed~teacher~method`, each encoded.
+
+    Data set and split are the board's own. No part holds a bare tilde or comma, so that these may join parts and rows.
+    """
+    parts = (key.student, f"{key.fraction:.12g}", str(key.subset_seed), key.teacher, key.method)
+    return "~".join(quote(part, safe="").replace("~", "%7E") for part in parts)
 
 
 def entry_of(row: Row) -> tuple[str, str]:
