@@ -159,9 +159,10 @@ def _no_twin() -> Network:
 class Task:
     """What a method may know of the data: K classes, n training videos, the class of each, and the schedule.
 
-    `twin()` is another network like the student, heads included, with first weights of its own: an average, a
-    snapshot or a peer. `arithmetic()` is the context in which the loop calls networks, and in which a method
-    calls its own. `objective` holds the weights of the board's terms as they will be added.
+    `twin()` is another network like the student, heads included, with first weights of its own, which differ from
+    call to call and not from run to run: an average, a snapshot or a peer. `arithmetic()` is the context in which
+    the loop calls networks, and in which a method calls its own. `objective` holds the weights of the board's terms
+    as they will be added.
     """
 
     num_classes: int
@@ -226,7 +227,8 @@ class Method(Plugin, nn.Module):
     tuples even where the board's objective does not. `teacher_views` is "action" (clip 0) or "tuple".
     `base_weights` replaces weights of the board's own terms ({"action": 0.0}); the row on a board says so.
     `smallest_batch` is the number of videos below which its terms mean nothing. `teacher_modality` is that of
-    the teacher's frames ("rgb" or "res"), where it is not the student's.
+    the teacher's frames ("rgb" or "res"), where it is not the student's. `same_architecture` asks for a teacher of
+    the student's own backbone: a run with another is refused, and a sweep gives each student its own kind.
     """
 
     teachers: ClassVar[int] = 0
@@ -237,6 +239,7 @@ class Method(Plugin, nn.Module):
     base_weights: ClassVar[Mapping[str, float]] = {}
     smallest_batch: ClassVar[int] = 1
     teacher_modality: ClassVar[str] = ""
+    same_architecture: ClassVar[bool] = False
 
     def __init__(self, options: Any = None) -> None:
         super().__init__()
@@ -245,10 +248,11 @@ class Method(Plugin, nn.Module):
     def build(self, student: NetworkSpec, teacher: NetworkSpec | None, task: Task) -> None:
         """Make connectors and buffers. Called once, on the CPU, under the method's own random stream."""
 
-    def begin(self, student: Network) -> None:
-        """Once, before the first step: the student's own network, on its device, its first weights in it.
+    def begin(self, student: Network, teacher: Network | None) -> None:
+        """Once, before the first step: both networks on their device, the student's first weights in it.
 
-        A method that keeps it keeps it in a tuple, so that its weights do not count as the method's own.
+        A method that keeps one keeps it in a tuple, so that its weights do not count as the method's own. The first
+        weights are every method's same, but for one of `same_architecture`, which may put the teacher's there.
         """
 
     def phases(self) -> tuple[Phase, ...]:
@@ -363,6 +367,13 @@ class Teacher(Plugin, ABC):
 
     def __init__(self, options: Any = None) -> None:
         self.options = options if options is not None else self.Options()
+
+    def backbones(self, argument: str) -> tuple[str, ...]:
+        """The backbones that `argument` names, where it does: one, or several that are joined; else none.
+
+        What cannot be taught by them is then refused before `load`, which may train them.
+        """
+        return ()
 
     @abstractmethod
     def load(self, argument: str, context: TeacherContext) -> TeacherNetwork:

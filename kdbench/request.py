@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import msgspec
 
 from kdbench import __version__
-from kdbench.api import Method
+from kdbench.api import Method, Teacher
 from kdbench.board import DEFAULT_BOARD, Board, with_modality
 from kdbench.errors import BoardError, PluginError
 from kdbench.registry import Registered, Registry
@@ -104,6 +104,61 @@ def check(request: RunRequest, registry: Registry) -> Parts:
     if request.teacher and not method.teachers:
         raise PluginError(f"method {plugin.name} takes no teacher; leave --teacher out or choose another --method")
     return Parts(student, plugin, method, msgspec.to_builtins(options))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a network: its backbone, or those that are joined in it, and its taps."""
+
+    backbones: tuple[str, ...]
+    taps: Collection[str]
+
+    @property
+    def title(self) -> str:
+        """As a card names it."""
+        return "+".join(self.backbones)
+
+
+def check_fit(request: RunRequest, parts: Parts, registry: Registry, videos: int) -> None:
+    """Refuse, before its teacher is loaded or trained, a run whose method asks for what it cannot have.
+
+    Raises PluginError. What a teacher is that names no backbone is seen only when it is loaded.
+    """
+    require_batch(parts.method, min(request.board.optim.batch, videos))
+    teacher = known_teacher(request.teacher, request.board, registry) if request.teacher else None
+    require_networks(parts.method, Known((request.student,), parts.student.cls.taps), teacher)
+
+
+def known_teacher(spec: str, board: Board, registry: Registry) -> Known | None:
+    """What a teacher's name says of its network; None where it names no backbone. Several joined have no taps."""
+    kind, argument = split_spec(spec, board)
+    teacher: Teacher = registry.get("teachers", kind).make({})
+    names = (argument,) if kind == board.teachers.kind else teacher.backbones(argument)
+    taps = [registry.get("backbones", name).cls.taps for name in names]
+    return Known(names, taps[0] if len(taps) == 1 else ()) if names else None
+
+
+def require_batch(method: Method, batch: int) -> None:
+    """Raise PluginError where a batch has fewer videos than the method needs."""
+    if batch < method.smallest_batch:
+        raise PluginError(
+            f"method {method.name}: needs batches of {method.smallest_batch} videos or more, this run has "
+            f"{batch}; choose a larger fraction or another method"
+        )
+
+
+def require_networks(method: Method, student: Known, teacher: Known | None) -> None:
+    """Raise PluginError where a network lacks a tap, or the teacher is of another architecture than is needed."""
+    for network, taps in ((student, method.student_taps), (teacher, method.teacher_taps)):
+        lacking = sorted(set(taps) - set(network.taps)) if network else []
+        if network and lacking:
+            known = ", ".join(network.taps) or "none"
+            raise PluginError(f"method {method.name}: {network.title} has no tap '{lacking[0]}'; it has: {known}")
+    if method.same_architecture and teacher and teacher.backbones != student.backbones:
+        raise PluginError(
+            f"method {method.name}: needs a teacher of the student's own architecture, {student.title}, and this one "
+            f"is {teacher.title}; name {student.title} as the teacher, or choose another method"
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from kdbench.data.material import Material, open_material
 from kdbench.models import build_network
 from kdbench.recording import card_of_session, record_of, with_transfer
 from kdbench.records import Record
-from kdbench.request import RunRequest, Setting, check, lesson, run_config, run_id
+from kdbench.request import RunRequest, Setting, check, check_fit, lesson, run_config, run_id
 from kdbench.rundir import RunDir
 from kdbench.session import Bench, Inputs, Session
 from kdbench.teaching import Context, Taught, card_of, load_weights, obtain, weights_content
@@ -27,6 +27,7 @@ def execute(request: RunRequest, bench: Bench, *, patient: bool = False) -> Reco
     """
     parts = check(request, bench.registry)
     material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
+    check_fit(request, parts, bench.registry, len(material.train))
     transfer = Transfer.of(request.board, bench.access, bench.placement)
     taught = _obtain_teacher(request, bench, material, transfer)
     config = run_config(request, parts, _setting(request, bench, Inputs(material, transfer, taught)))
@@ -112,5 +113,6 @@ def open_training(request: RunRequest, bench: Bench) -> Training:
     """The training of a run as `execute` would begin it, its teacher included. Raises as `execute` does."""
     parts = check(request, bench.registry)
     material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
+    check_fit(request, parts, bench.registry, len(material.train))
     inputs = Inputs(material, None, _obtain_teacher(request, bench, material, None))
     return Session(request, bench, parts, inputs, RunDir(bench.runs)).training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import torch
 
 from kdbench import streams
-from kdbench.api import NetworkSpec, PluginError, Task
+from kdbench.api import NetworkSpec, Task
 from kdbench.board import with_modality
 from kdbench.course import Course, CourseResult, EpochWatcher, follow
 from kdbench.data.loader import TestLoader, TrainingLoader, VideoList
@@ -20,7 +21,7 @@ from kdbench.objective import Objective
 from kdbench.phases import Prepared, prepare
 from kdbench.records import TransferResult
 from kdbench.registry import Registry
-from kdbench.request import Parts, RunRequest
+from kdbench.request import Known, Parts, RunRequest, require_batch, require_networks
 from kdbench.rundir import RunDir
 from kdbench.teaching import Taught
 from kdbench.train import Training, autocast, device_and_precision, make_optimiser
@@ -81,12 +82,12 @@ class Session:
         objective = Objective(board.objective, len(self.material.train), seed, method.base_weights)
         loader = self._build_loader(tuples=objective.needs_tuple or method.needs_tuple)
         teacher = place(self.taught.network, self.device) if self.taught else None
-        self._check_fit(loader, teacher.spec if teacher else None)
+        self._check_fit(loader.batch, teacher.spec if teacher else None)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(streams.stream_seed(seed, "method"))
             method.build(self.network.spec, teacher.spec if teacher else None, self._task(loader, objective))
         method.to(self.device)
-        method.begin(self.network)
+        method.begin(self.network, teacher)
         return Training(
             network=self.network,
             objective=objective.to(self.device),
@@ -106,23 +107,26 @@ class Session:
             loader.second = with_modality(board, method.teacher_modality).frames
         return loader
 
-    def _check_fit(self, loader: TrainingLoader, teacher: NetworkSpec | None) -> None:
-        """What a method asks for, and this run cannot give it, said before any training."""
-        method = self.parts.method
-        if loader.batch < method.smallest_batch:
-            raise PluginError(
-                f"method {method.name}: needs batches of {method.smallest_batch} videos or more, this run has "
-                f"{loader.batch}; choose a larger fraction or another method"
-            )
-        for spec, taps in ((self.network.spec, method.student_taps), (teacher, method.teacher_taps)):
-            lacking = sorted(set(taps) - set(spec.taps if spec else taps))
-            if spec and lacking:
-                known = ", ".join(spec.taps) or "none"
-                raise PluginError(f"method {method.name}: {spec.backbone} has no tap '{lacking[0]}'; it has: {known}")
+    def _check_fit(self, batch: int, teacher: NetworkSpec | None) -> None:
+        """What was checked before the teacher was loaded, and now of networks that are there."""
+        mine = self.network.spec
+        require_batch(self.parts.method, batch)
+        require_networks(
+            self.parts.method,
+            Known((mine.backbone,), tuple(mine.taps)),
+            Known((teacher.backbone,), tuple(teacher.taps)) if teacher else None,
+        )
 
     def _task(self, loader: TrainingLoader, objective: Objective) -> Task:
         board, classes, seed = self.request.board, len(self.material.classes), self.request.seed
-        student, device, precision = self.parts.student, self.device, self.precision
+        device, precision, made = self.device, self.precision, itertools.count(1)
+
+        def twin() -> Network:
+            number = next(made)
+            own = streams.stream_seed(seed, "twin" if number == 1 else f"twin {number}")
+            # Laid out as the student is; it goes to the device with the method.
+            return place(build_network(board, self.parts.student, classes, own, {}), torch.device("cpu"))
+
         return Task(
             num_classes=classes,
             num_videos=len(self.material.train),
@@ -130,10 +134,7 @@ class Session:
             batch=loader.batch,
             epochs=board.optim.epochs,
             steps_per_epoch=loader.steps,
-            twin=lambda: place(
-                build_network(board, student, classes, streams.stream_seed(seed, "twin"), {}),
-                torch.device("cpu"),  # laid out as the student is; it goes to the device with the method
-            ),
+            twin=twin,
             arithmetic=lambda: autocast(device, precision),
             objective=dict(objective.weights),
         )

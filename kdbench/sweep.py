@@ -104,7 +104,10 @@ def _lessons(request: RunRequest, registry: Registry) -> list[RunRequest]:
 
 
 def requests(board: Board, registry: Registry, choice: Choice) -> Iterator[RunRequest]:
-    """Every run of the matrix: each student alone and with every teacher but its own kind (paper, Table 2)."""
+    """Every run of the matrix: each student alone and with every teacher but its own kind (paper, Table 2).
+
+    A method that needs a teacher of the student's architecture has that one alone.
+    """
     matrix = board.matrix
     methods = choice.methods or (board.methods.baseline, board.methods.taught)
     for seed in choice.seeds or matrix.seeds:
@@ -126,9 +129,11 @@ def _subset_seeds(board: Board, choice: Choice, fraction: float) -> tuple[int, .
 
 
 def _teachers(board: Board, registry: Registry, choice: Choice, student: str, method: str) -> Iterable[str | None]:
-    if not registry.get("methods", method).cls.teachers:
+    cls = registry.get("methods", method).cls
+    if not cls.teachers:
         return (None,)
-    return tuple(name for name in choice.teachers or board.matrix.teachers if name != student)
+    named = choice.teachers or board.matrix.teachers
+    return tuple(name for name in named if (name == student) is cls.same_architecture)
 
 
 def _planned(request: RunRequest, found: Found, *, weights: bool = False) -> PlannedRun:

@@ -80,7 +80,7 @@ class Rehearsing(Method):
         self.twin, self.arithmetic = task.twin(), task.arithmetic
         self.twin.requires_grad_(False)
 
-    def begin(self, student: Network) -> None:
+    def begin(self, student: Network, teacher: Network | None) -> None:
         self.student = (student,)
 
     def phases(self) -> tuple[Phase, ...]:
@@ -245,6 +245,26 @@ def test_a_twin_has_first_weights_of_its_own_is_saved_with_the_method_and_repeat
     assert differing(twin, values(other.method.get_submodule("twin"))) == set()
 
 
+class Doubling(Method):
+    """Keeps two twins."""
+
+    name = "doubling"
+
+    def build(self, student: NetworkSpec, teacher: NetworkSpec | None, task: Task) -> None:
+        self.first, self.second = task.twin(), task.twin()
+
+
+def test_each_twin_of_a_method_has_first_weights_of_its_own_and_the_first_is_as_if_there_were_no_other(
+    tmp_path: Path,
+) -> None:
+    one, other = (training(tmp_path, method=Doubling()).method for _ in range(2))
+    alone = training(tmp_path, method=Rehearsing()).method
+    first, second = values(one.get_submodule("first")), values(one.get_submodule("second"))
+    assert "backbone.stem.0.weight" in differing(first, second)
+    assert differing(first, values(alone.get_submodule("twin"))) == set()
+    assert differing(second, values(other.get_submodule("second"))) == set()
+
+
 class Yielding(Method):
     """Takes half of the board's terms away, and asks the teacher in even steps."""
 
@@ -294,6 +314,7 @@ class Demanding(Method):
         ({"student_taps": ("stage1", "stage7")}, "r3d has no tap 'stage7'; it has: stage1, stage2, stage3, stage4"),
         ({"teacher_taps": ("neck",)}, "c3d has no tap 'neck'; it has: stage1, stage2, stage3, stage4"),
         ({"smallest_batch": 6}, "needs batches of 6 videos or more, this run has 5"),
+        ({"same_architecture": True}, "needs a teacher of the student's own architecture, r3d, and this one is c3d"),
     ],
 )
 def test_what_a_run_cannot_give_is_said_before_any_training(tmp_path: Path, wish: dict[str, Any], said: str) -> None:
@@ -302,6 +323,48 @@ def test_what_a_run_cannot_give_is_said_before_any_training(tmp_path: Path, wish
         setattr(method, name, value)
     with pytest.raises(PluginError, match=f"^method demanding: {said}"):
         training(tmp_path, teacher="c3d", method=method)
+
+
+class Choosy(Method):
+    """Asks for whatever a test sets, of all its instances."""
+
+    name = "choosy"
+    teachers = 1
+
+    def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
+        return {"nothing": 0.0 * student.logits_BK.sum()}
+
+
+@pytest.mark.parametrize(
+    ("wish", "teacher", "said"),
+    [
+        ({"student_taps": ("stage7",)}, "c3d", "r3d has no tap 'stage7'"),
+        ({"teacher_taps": ("neck",)}, "c3d", "c3d has no tap 'neck'"),
+        ({"teacher_taps": ("stage4",)}, "ensemble:r3d+c3d", r"r3d\+c3d has no tap 'stage4'; it has: none"),
+        ({"smallest_batch": 6}, "c3d", "needs batches of 6 videos or more, this run has 5"),
+        ({"same_architecture": True}, "c3d", "needs a teacher of the student's own architecture, r3d"),
+        ({"same_architecture": True}, "ensemble:r3d+c3d", r".*and this one is r3d\+c3d; name r3d as the teacher"),
+    ],
+)
+def test_what_cannot_fit_is_refused_before_its_teacher_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: dict[str, Any], teacher: str, said: str
+) -> None:
+    for name, value in wish.items():
+        monkeypatch.setattr(Choosy, name, value)
+    with pytest.raises(PluginError, match=f"^method choosy: {said}"):
+        execute(one_epoch(teacher=teacher, method="choosy"), bench_with(Choosy, tmp_path))
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_method_is_shown_its_teacher_before_the_first_step(tmp_path: Path) -> None:
+    shown: list[Network | None] = []
+
+    class Looking(Choosy):
+        def begin(self, student: Network, teacher: Network | None) -> None:
+            shown.append(teacher)
+
+    begun = training(tmp_path, teacher="c3d", method=Looking())
+    assert shown == [begun.teacher]
 
 
 def test_a_batch_as_large_as_the_smallest_is_enough(tmp_path: Path) -> None:

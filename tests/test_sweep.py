@@ -43,6 +43,13 @@ def test_every_part_of_the_matrix_can_be_narrowed(tmp_path: Path) -> None:
     )
 
 
+def test_a_method_of_one_architecture_is_swept_with_each_students_own_kind_alone(tmp_path: Path) -> None:
+    found = plan(tmp_path, methods=("warm-start",), fractions=(0.5,), seeds=(0,))
+    assert {(run.request.student, run.request.teacher) for run in found.cells} == {
+        (name, name) for name in BOARD.matrix.students
+    }
+
+
 def test_other_draws_of_a_fraction_are_other_cells_and_all_videos_are_one(tmp_path: Path) -> None:
     found = plan(tmp_path, students=("c3d",), methods=("scratch",), subset_seeds=(0, 1), seeds=(0,))
     drawn = [(run.request.fraction, run.request.subset_seed) for run in found.cells]

@@ -184,7 +184,14 @@ class ChangesTheBatch(Soft):
 
 
 class ChangesTheStudent(Soft):
-    def begin(self, student: Network) -> None:
+    def begin(self, student: Network, teacher: Network | None) -> None:
+        nn.init.zeros_(student.action.get_parameter("bias"))
+
+
+class BeginsElsewhere(Soft):
+    same_architecture = True
+
+    def begin(self, student: Network, teacher: Network | None) -> None:
         nn.init.zeros_(student.action.get_parameter("bias"))
 
 
@@ -255,6 +262,7 @@ FAULTY_METHODS: dict[type[Method], tuple[str, str]] = {
     Remembers: ("a_training_goes_on_from_its_saved_state", "self.register_buffer"),
     ChangesTheBatch: ("data_and_first_weights_are_those_of_the_baseline", "changes clips_BVCTHW of the batch in place"),
     ChangesTheStudent: ("data_and_first_weights_are_those_of_the_baseline", "first weights ('action.bias')"),
+    BeginsElsewhere: ("data_and_first_weights_are_those_of_the_baseline", "changes the student's first weights ("),
     DrawsFromTorch: ("no_global_random_number_is_drawn", "random state of torch;"),
     DrawsFromNumpy: ("no_global_random_number_is_drawn", "random state of numpy;"),
     DrawsFromRandom: ("no_global_random_number_is_drawn", "random state of random;"),

@@ -111,6 +111,7 @@ class Kit:
         self.access = Access(registry=registry, watcher=Silent(), workers=1)
         self.bench = Bench(access=self.access, watcher=Silent(), runs=folder / "runs", device="cpu")
         self._folders = 0
+        self._teachers: dict[str, Taught] = {}
 
     def new_folder(self) -> Path:
         """An empty folder."""
@@ -159,11 +160,17 @@ class Kit:
         """A teacher of another backbone than the student's, where there are two."""
         tapped = [plugin.name for plugin in self.backbones if plugin.cls.taps]
         names = tapped or [plugin.name for plugin in self.backbones]
-        training = self.begin(self.baseline, {}, names[min(1, len(names) - 1)])
-        learn(training, LESSONS)
-        network = freeze(training.network)
-        kind = self.registry.get("teachers", self.board.teachers.kind)
-        return Taught(network, self.card(network), network.spec.backbone, kind)
+        return self.teacher_of(names[min(1, len(names) - 1)])
+
+    def teacher_of(self, backbone: str) -> Taught:
+        """A backbone that has learnt, as a teacher; it learns once."""
+        if backbone not in self._teachers:
+            training = self.begin(self.baseline, {}, backbone)
+            learn(training, LESSONS)
+            network = freeze(training.network)
+            kind = self.registry.get("teachers", self.board.teachers.kind)
+            self._teachers[backbone] = Taught(network, self.card(network), network.spec.backbone, kind)
+        return self._teachers[backbone]
 
     def card(self, network: Network) -> TeacherCard:
         """What a teacher that learnt from the board's training videos declares."""
@@ -182,10 +189,12 @@ class Kit:
     def begin(self, method: Registered, options: Mapping[str, Any], student: str | None = None) -> Training:
         """A training with the method, begun as a run begins it. The teacher is a copy, so that none spoils another."""
         made: Method = method.make(options)
-        taught = copy.deepcopy(self.taught) if made.teachers else None
+        student = student or self.backbone_with(made.student_taps)
+        teacher = (self.teacher_of(student) if made.same_architecture else self.taught) if made.teachers else None
+        taught = copy.deepcopy(teacher)
         request = RunRequest(
             board=self.board,
-            student=student or self.backbone_with(made.student_taps),
+            student=student,
             teacher=taught.spec if taught else None,
             method=method.name,
             options=options,

@@ -83,7 +83,7 @@ class AuxiliarySimilarity(Method):
         self.arithmetic = task.arithmetic
         self.keys: tuple[Tensor, ...] = ()
 
-    def begin(self, student: Network) -> None:
+    def begin(self, student: Network, teacher: Network | None) -> None:
         self.student = (student,)
         self._move(0.0)
 

@@ -52,7 +52,7 @@ class AverageDistillation(Method):
         self.average.requires_grad_(False)
         self.arithmetic = task.arithmetic
 
-    def begin(self, student: Network) -> None:
+    def begin(self, student: Network, teacher: Network | None) -> None:
         self.student = (student,)
         self._move(0.0)
 

@@ -46,7 +46,7 @@ class PretextContrastive(Method):
                 "teach the backbone; choose another board or method"
             )
 
-    def begin(self, student: Network) -> None:
+    def begin(self, student: Network, teacher: Network | None) -> None:
         self.student = (student,)
 
     def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:

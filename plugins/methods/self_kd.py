@@ -46,7 +46,7 @@ class SelfDistillation(Method):
         self.snapshot.requires_grad_(False)
         self.arithmetic = task.arithmetic
 
-    def begin(self, student: Network) -> None:
+    def begin(self, student: Network, teacher: Network | None) -> None:
         self.student = (student,)
 
     def train(self, mode: bool = True) -> Self:

@@ -17,6 +17,9 @@ class Ensemble(Teacher):
     source = "Hinton, Vinyals and Dean, 2015, arXiv:1503.02531, Section 2"
     portable = True
 
+    def backbones(self, argument: str) -> tuple[str, ...]:
+        return tuple(argument.split("+"))
+
     def load(self, argument: str, context: TeacherContext) -> TeacherNetwork:
         names = argument.split("+")
         if len(names) < 2:

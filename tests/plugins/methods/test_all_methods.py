@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from kdbench.api import Batch, Outputs, Progress
+from kdbench.api import Batch, Method, Outputs, Progress
 from kdbench.run import open_training
 from kdbench.train import Training, ask_student, ask_teacher, progress_of, take_step
 from tests.tiny import bench, registry, request
 
 METHODS = registry().names("methods")
+TAUGHT = {name: registry().get("methods", name).cls for name in METHODS if registry().get("methods", name).cls.teachers}
+WITH_TERMS = [name for name, cls in TAUGHT.items() if cls.losses is not Method.losses]
 PHASED = [name for name in METHODS if registry().get("methods", name).make({}).phases()]
 
 
@@ -50,7 +52,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def training(name: str, runs: Path) -> Training:
     """A training with the method, begun as a run begins it."""
-    teacher = "c3d" if registry().get("methods", name).cls.teachers else None
+    cls = registry().get("methods", name).cls
+    teacher = ("r3d" if cls.same_architecture else "c3d") if cls.teachers else None
     begun = open_training(request(teacher=teacher, method=name), bench(runs))
     begun.network.train()
     begun.method.train()
@@ -101,7 +104,7 @@ def test_two_steps_train_the_student_and_its_connectors_and_leave_the_rest_alone
     assert torch.equal(generator, torch.random.get_rng_state())
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if registry().get("methods", name).cls.teachers])
+@pytest.mark.parametrize("name", WITH_TERMS)
 def test_a_method_with_a_teacher_adds_terms_that_move_the_students_backbone(name: str, runs: Path) -> None:
     begun = training(name, runs)
     (batch, *_), method = two_batches(begun), begun.method

@@ -29,7 +29,7 @@ PHASE = progress(phase="similarities")
 def begun(**options: float) -> Method:
     own = network(3)
     method = built("auxskd", own.spec, **({"dimensions": 8} | options))
-    method.begin(own)
+    method.begin(own, None)
     return method.train()
 
 

@@ -11,7 +11,7 @@ from tests.plugins.methods.cases import built, clips, divergence, network, numbe
 
 def begun(seed: int = 3, **options: float) -> Method:
     method = built("ema-kd", **options)
-    method.begin(network(seed))
+    method.begin(network(seed), None)
     return method
 
 
@@ -29,7 +29,7 @@ def test_the_term_is_tau_squared_times_the_divergence_from_the_average_as_comput
 def test_the_average_moves_by_the_momentum_of_the_step(step: int, momentum: float) -> None:
     method = built("ema-kd", momentum=0.75)
     own, other = network(3), network(4)
-    method.begin(own)
+    method.begin(own, None)
     before = {name: value.clone() for name, value in method.average.state_dict().items()}
     method.student = (other,)
     method.after_step(clips(), outputs(1), None, progress(step=step))
@@ -40,7 +40,7 @@ def test_the_average_moves_by_the_momentum_of_the_step(step: int, momentum: floa
 
 def test_the_average_begins_as_the_student_and_counters_follow_it() -> None:
     method, own = built("ema-kd"), network(3)
-    method.begin(own)
+    method.begin(own, None)
     assert all(torch.equal(own.state_dict()[name], value) for name, value in method.average.state_dict().items())
     own(clips().clips_BVCTHW[:, 0])  # in training mode: a batch more is counted
     method.after_step(clips(), outputs(1), None, progress(epoch=9))

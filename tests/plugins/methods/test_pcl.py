@@ -17,7 +17,7 @@ from tests.tiny import registry, tiny_board
 
 def test_the_probe_is_the_cross_entropy_of_the_action_head_as_computed_by_loops() -> None:
     method, student, own = built("pcl", weight=0.5), outputs(1, features=32), network(0)
-    method.begin(own)
+    method.begin(own, None)
     weight, bias, total = numbers(own.action.weight), numbers(own.action.bias), 0.0
     for features, label in zip(numbers(student.pooled_BD), batch().labels_B.tolist(), strict=True):
         total -= np.log(softmax(weight @ features + bias)[label]) / 4

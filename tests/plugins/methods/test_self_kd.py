@@ -11,7 +11,7 @@ from tests.plugins.methods.cases import built, clips, divergence, network, numbe
 
 def begun(seed: int = 3, **options: float) -> Method:
     method = built("self-kd", **options)
-    method.begin(network(seed))
+    method.begin(network(seed), None)
     return method
 
 
@@ -40,7 +40,7 @@ def test_the_snapshot_is_taken_after_the_last_step_of_an_epoch_and_at_no_other()
 
 def test_a_later_change_of_the_student_leaves_the_snapshot_alone() -> None:
     method, own = built("self-kd"), network(3)
-    method.begin(own)
+    method.begin(own, None)
     before = own.action.bias.detach().clone()
     method.after_step(clips(), outputs(1), None, progress(step=4))
     with torch.no_grad():
