@@ -87,6 +87,7 @@ ROOMS = [
     "kdbench.leaderboard.tables",
     "kdbench.leaderboard.submit",
     "kdbench.leaderboard.reported",
+    "kdbench.leaderboard.exports",
     "kdbench.leaderboard.charts",
     "kdbench.leaderboard.answer",
     "kdbench.leaderboard.render",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,20 +52,26 @@ def list_boards(boards: Path | None) -> None:
 
 @board.command()
 @click.argument("name", metavar="BOARD")
-@click.option("--json", "as_json", is_flag=True, help="All columns as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="All columns as CSV.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json", "latex", "markdown"]),
+    help="All columns as CSV or JSON, or the table for a paper or a page.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--csv", "as_csv", is_flag=True, help="The same as --format csv.")
 @BOARDS_OPTION
-def show(name: str, as_json: bool, as_csv: bool, boards: Path | None) -> None:
+def show(name: str, form: str | None, as_json: bool, as_csv: bool, boards: Path | None) -> None:
     """Show the rows of a BOARD (a name or a board.toml), ranked by paired gain within each cell."""
     from kdbench.leaderboard.standings import read_standings
-    from kdbench.leaderboard.tables import leaderboard_table, to_csv, to_json
 
-    if as_json and as_csv:
-        raise click.UsageError("--json and --csv exclude each other; give one")
+    asked = {"--json": "json" if as_json else None, "--csv": "csv" if as_csv else None, "--format": form}
+    given = {option: found for option, found in asked.items() if found}
+    if len(given) > 1:
+        raise click.UsageError(f"{' and '.join(given)} exclude each other; give one")
     standings = read_standings(name, boards_folder(boards))
-    if as_json or as_csv:
-        table = leaderboard_table(standings)
-        click.echo(to_json(table) if as_json else to_csv(table), nl=False)
+    if given:
+        click.echo(_written(standings, *given.values()), nl=False)
     else:
         _show(standings)
 
@@ -103,6 +109,19 @@ def _explain(pinned: Board) -> None:
 
 def _indented(text: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
+
+
+def _written(standings: Standings, form: str) -> str:
+    from kdbench.leaderboard.exports import leaderboard_latex, leaderboard_markdown
+    from kdbench.leaderboard.tables import leaderboard_table, to_csv, to_json
+
+    forms: dict[str, Callable[[], str]] = {
+        "csv": lambda: to_csv(leaderboard_table(standings)),
+        "json": lambda: to_json(leaderboard_table(standings)),
+        "latex": lambda: leaderboard_latex(standings),
+        "markdown": lambda: leaderboard_markdown(standings),
+    }
+    return forms[form]()
 
 
 def _show(standings: Standings) -> None:

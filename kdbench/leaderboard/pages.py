@@ -11,14 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kdbench.board import BOARDS
+from kdbench.board import BOARDS, Board
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.cellpage import cell_context
+from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.paperpage import paper_context
 from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
 from kdbench.leaderboard.render import render, theme_file
-from kdbench.leaderboard.reported import read_reported
+from kdbench.leaderboard.reported import Reported, read_reported
 from kdbench.leaderboard.runpage import run_context
 from kdbench.leaderboard.standings import Standings, folders, named_cells, read_standings
 from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, milestone_table, to_csv, to_json
@@ -33,6 +34,7 @@ def plan_site(boards: Path = BOARDS) -> dict[str, Make]:
     plan: dict[str, Make] = {f"assets/{name}": partial(theme_file, name) for name in ASSETS}
     plan["index.html"] = partial(_index, standings)
     plan["all-results.csv"] = lambda: to_csv(long_table(standings)).encode()
+    plan["kdbench.bib"] = partial(_bibliography, standings, boards)
     for each in standings:
         plan |= _board_files(each, boards)
     return plan
@@ -43,9 +45,18 @@ def _index(standings: list[Standings]) -> bytes:
     return render("index.html", "index.html.j2", {"boards": entries})
 
 
+def _bibliography(standings: list[Standings], boards: Path) -> bytes:
+    cited = [_reported(each.board, boards) for each in standings]
+    return bibliography([each.board for each in standings], [each for each in cited if each]).encode()
+
+
+def _reported(board: Board, boards: Path) -> Reported | None:
+    return read_reported(boards / (board.board.reproduces or board.name) / "reported.json")
+
+
 def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
     board, name = standings.board, standings.board.name
-    reported = read_reported(boards / (board.board.reproduces or name) / "reported.json")
+    reported = _reported(board, boards)
     plan = {
         **_page(f"{name}/index.html", "board.html.j2", partial(board_context, standings, reported)),
         **_page(f"{name}/protocol.html", "protocol.html.j2", partial(protocol_context, board)),
@@ -54,6 +65,8 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
     for table, made in (("leaderboard", leaderboard_table), ("milestones", milestone_table)):
         plan[f"{name}/{table}.csv"] = partial(_csv, made, standings)
         plan[f"{name}/{table}.json"] = partial(_json, made, standings)
+    for ending, written in (("md", leaderboard_markdown), ("tex", leaderboard_latex)):
+        plan[f"{name}/leaderboard.{ending}"] = partial(_text, written, standings)
     if reported:
         plan |= _page(f"{name}/paper.html", "paper.html.j2", partial(paper_context, standings, reported))
     for cell, rows in named_cells(standings.rows).items():
@@ -72,6 +85,10 @@ def _page(name: str, template: str, context: Callable[[], Mapping[str, Any]]) ->
 
 def _csv(table: Callable[[Any], Any], of: Any) -> bytes:
     return to_csv(table(of)).encode()
+
+
+def _text(written: Callable[[Any], str], of: Any) -> bytes:
+    return written(of).encode()
 
 
 def _json(table: Callable[[Any], Any], of: Any) -> bytes:

@@ -75,6 +75,18 @@ def test_show_refuses_two_formats(boards: Path) -> None:
     result = call(boards, "show", "small", "--csv", "--json")
     assert result.exit_code == 2
     assert "--json and --csv exclude each other; give one" in result.output
+    assert "--csv and --format exclude each other" in call(boards, "show", "small", "--csv", "--format", "json").output
+
+
+def test_show_gives_the_table_for_a_page_and_for_a_paper(boards: Path) -> None:
+    assert "| slim | 100" in call(boards, "show", "small", "--format", "markdown").output
+    assert "\nslim & 100\\,\\% & broad & soft" in call(boards, "show", "small", "--format", "latex").output
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_show_has_a_short_option_for_each_format_of_files(boards: Path, form: str) -> None:
+    short, long = (call(boards, "show", "small", *words).output for words in ([f"--{form}"], ["--format", form]))
+    assert short == long
 
 
 def test_explain_gives_every_pin_with_its_reason(boards: Path) -> None:
