@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,7 +87,8 @@ def show_plugin(name: str, kind: str | None, board: str, files: tuple[Path, ...]
 def check_plugins(name: str | None, kind: str | None, everything: bool, as_json: bool, **given: Any) -> None:
     """Check that a plugin keeps to its interface: tiny networks on embedded videos, on the CPU.
 
-    A file is loaded, a name or a distribution is looked up among the plugins. Exit code 1 when a check fails.
+    A file is loaded, a name or a distribution is looked up among the plugins. --all tells which plugin is next on
+    stderr, and at the end one line for each with its seconds. Exit code 1 when a check fails.
     """
     from kdbench.cli.arguments import key_values
     from kdbench.registry import load_registry
@@ -105,10 +107,14 @@ def check_plugins(name: str | None, kind: str | None, everything: bool, as_json:
     said = Given(options=key_values(given["options"]), argument=given["argument"], videos=given["videos"])
     reports = []
     with open_kit(registry) as kit:
-        for plugin in targets:
+        for number, plugin in enumerate(targets, 1):
+            if everything:
+                click.echo(f"[{number}/{len(targets)}] {plugin.name} ({plugin.kind})", err=True)
             reports.append(check(plugin, kit, said))
-            if not as_json:
+            if not as_json and not everything:
                 _print_report(reports[-1])
+    if everything and not as_json:
+        _print_summary(reports)
     _conclude(reports, broken, as_json)
 
 
@@ -172,6 +178,18 @@ def _print_report(report: Report) -> None:
         mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[finding.status]
         reason = finding.problem or finding.skipped
         click.echo(f"  {mark}  {finding.check}{f': {reason}' if reason else ''}")
+
+
+def _print_summary(reports: Sequence[Report]) -> None:
+    """One line for each plugin with its seconds, and one for each of its problems."""
+    width = max((len(f"{report.plugin.name} ({report.plugin.kind})") for report in reports), default=0)
+    for report in reports:
+        counts = Counter(finding.status for finding in report.findings)
+        told = ", ".join(f"{counts[status]} {status}" for status in ("passed", "skipped", "failed") if counts[status])
+        title = f"{report.plugin.name} ({report.plugin.kind})".ljust(width)
+        click.echo(f"{'FAIL' if report.problems else 'ok  '}  {title}  {report.seconds:6.1f} s  {told}")
+        for problem in report.problems:
+            click.echo(f"      {problem}")
 
 
 def _conclude(reports: Sequence[Report], broken: Sequence[tuple[str, str]], as_json: bool) -> None:

@@ -257,6 +257,29 @@ def test_a_plugin_is_checked_by_name_and_those_of_a_kind_with_all() -> None:
     assert [each["name"] for each in read("check", name, "--kind", "launchers")["plugins"]] == [name]
 
 
+def test_all_plugins_are_announced_one_by_one_and_summed_up_in_a_line_each() -> None:
+    names = load_registry().names("launchers")
+    result = plugins("check", "--all", "--kind", "launchers")
+    assert result.exit_code == 0, result.output
+    said = [f"[{number}/{len(names)}] {name} (launchers)" for number, name in enumerate(names, 1)]
+    assert [line for line in result.stderr.splitlines() if line.startswith("[")] == said
+    *lines, total = result.stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [["ok", name, "(launchers)"] for name in names]
+    assert all(re.search(r" \d+\.\d s  \d+ passed", line) for line in lines)
+    assert total.startswith(f"{len(names)} of {len(names)} plugins keep to their interface (")
+
+
+def test_all_ends_with_code_1_and_names_the_problem_where_one_plugin_fails(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(LAUNCHER.format(what="not count", count=0))
+    result = plugins("check", "--all", "--kind", "launchers", "--plugin", file)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("FAIL")]
+    assert line.split()[1:3] == ["mine", "(launchers)"]
+    assert line.endswith("1 failed")
+    assert "\n      all jobs are run and failures counted: returned 0 where one job" in result.stdout
+
+
 def test_a_broken_distribution_fails_its_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken_distribution(tmp_path, monkeypatch)
     result = plugins("check", "Acme")
