@@ -15,6 +15,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date as Day
 from pathlib import Path
 from typing import Any, Literal
 
@@ -242,14 +243,32 @@ class Verification(Part, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class Withdrawal(Part, frozen=True, kw_only=True):
+    """Why and when a record was taken out of its board's tables; its file lies in `withdrawn/`."""
+
+    reason: str
+    date: str
+
+
+class Event(Part, frozen=True, kw_only=True):
+    """What was once said of a record and no longer holds: a verification, a withdrawal, or the end of one."""
+
+    what: Literal["reproduced", "maintainers", "disputed", "withdrawn", "reinstated"]
+    date: str | None = None
+    by: str | None = None
+    note: str | None = None
+
+
 class Submission(Part, frozen=True, kw_only=True):
-    """What only a person can know, given on submission."""
+    """What only a person can know: given on submission, and said of the record since (`earlier` in order)."""
 
     author: str | None = None
     date: str | None = None
     link: str | None = None
     licence: str | None = None
     verification: Verification = Verification()
+    withdrawn: Withdrawal | None = None
+    earlier: tuple[Event, ...] = ()
 
 
 class Failure(Part, frozen=True, kw_only=True):
@@ -462,6 +481,7 @@ def problems_of(record: Record) -> list[str]:
         *_transfer_problems(record),
         *_share_problems(record),
         *_sum_problems(record),
+        *_date_problems(record.submission),
     ]
     return [f"{problem}; {WAY_OUT}" for problem in problems]
 
@@ -634,6 +654,23 @@ def _sum_problems(record: Record) -> Iterator[str]:
         older = name == "evaluate" and "protocol.revision" not in record.pins and found > total
         if not older and not math.isclose(found, total, rel_tol=1e-6, abs_tol=1e-3):
             yield f"$.cost.{name}_s: found {found!r}, the epochs add up to {total:.3f}"
+
+
+def _date_problems(submission: Submission) -> Iterator[str]:
+    """Days that no calendar has: the changelog and its feed are ordered by them."""
+    dates = {"date": submission.date, "verification.date": submission.verification.date}
+    dates |= {"withdrawn.date": submission.withdrawn.date if submission.withdrawn else None}
+    dates |= {f"earlier[{at}].date": event.date for at, event in enumerate(submission.earlier)}
+    for place, date in dates.items():
+        if date is not None and not _is_day(date):
+            yield f"$.submission.{place}: found {date!r}, expected a day as YYYY-MM-DD"
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return Day.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def differing_pins(record: Record, pins: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from kdbench.board import BOARDS, Board
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.cellpage import cell_context
+from kdbench.leaderboard.changelogpage import changelog_context, feed_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.paperpage import paper_context
 from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
@@ -33,6 +34,8 @@ def plan_site(boards: Path = BOARDS) -> dict[str, Make]:
     standings = [read_standings(name, boards) for name in folders(boards)]
     plan: dict[str, Make] = {f"assets/{name}": partial(theme_file, name) for name in ASSETS}
     plan["index.html"] = partial(_index, standings)
+    plan |= _page("changelog.html", "changelog.html.j2", partial(changelog_context, standings))
+    plan |= _page("feed.xml", "feed.xml.j2", partial(feed_context, standings, boards))
     plan["all-results.csv"] = lambda: to_csv(long_table(standings)).encode()
     plan["kdbench.bib"] = partial(_bibliography, standings, boards)
     for each in standings:
@@ -71,7 +74,7 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
         plan |= _page(f"{name}/paper.html", "paper.html.j2", partial(paper_context, standings, reported))
     for cell, rows in named_cells(standings.rows).items():
         plan |= _page(f"{name}/cells/{cell}.html", "cell.html.j2", partial(cell_context, standings, rows))
-    for run in standings.runs:
+    for run in (*standings.runs, *standings.runs.withdrawn):
         start = f"{name}/runs/{run.record.run_id}"
         plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))
         plan[f"{start}.csv"] = partial(_csv, curve_table, run.record)

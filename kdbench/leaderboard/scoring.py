@@ -7,7 +7,7 @@ intervals over training seeds. No torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from kdbench.records import PluginRef, Record, differing_pins, epoch_reaching, r
 
 CONFIDENCE = 0.95
 NO_TEACHER = "none"
+RECORDS, WITHDRAWN = "records", "withdrawn"  # the folders of a board's files
 EQUAL = 1e-9  # shares closer than this differ by rounding only
 Shared = Mapping[tuple[type[PluginRef], str], Mapping[str, Any]]
 _TRUST = {"maintainers": 0, "reproduced": 1, "self-reported": 2, "disputed": 3}
@@ -196,11 +197,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Runs:
-    """All runs of a board: those that are ranked, those of other pins, those shown without a rank."""
+    """All runs of a board: those that are ranked, those of other pins, those shown without a rank.
+
+    `withdrawn` runs keep their pages and are in no table: iteration leaves them out.
+    """
 
     ranked: tuple[Run, ...]
     stale: tuple[Run, ...]
     unranked: tuple[Run, ...]
+    withdrawn: tuple[Run, ...] = ()
 
     def __iter__(self) -> Any:
         return iter(self.ranked + self.stale + self.unranked)
@@ -211,21 +216,43 @@ def load_records(board: Board, boards: Path = BOARDS) -> list[tuple[Path, Record
 
     So it does for two seeds of one row that measured the same: one of them is a copy.
     """
-    return records_in(boards / board.name / "records", board)
+    return records_in(boards / board.name / RECORDS, board)
 
 
 def records_in(folder: Path, board: Board) -> list[tuple[Path, Record]]:
     """The records of a board that lie in a folder; raises as `load_records` does."""
+    loaded = _placed_in(folder, board)
+    _refuse_copies(loaded)
+    return loaded
+
+
+def withdrawn_in(folder: Path, board: Board) -> list[tuple[Path, Record]]:
+    """The withdrawn records of a board that lie in a folder; copies, which are a reason to withdraw one, included."""
+    return _placed_in(folder, board)
+
+
+def _placed_in(folder: Path, board: Board) -> list[tuple[Path, Record]]:
     loaded = []
     for path in sorted(folder.glob("*.json")):
         record = read_record(path)
         if record.board.name != board.name:
             raise RecordError(f"{path}: $.board.name is '{record.board.name}'; move the file to that board's records")
-        if record.run_id != path.stem:
-            raise RecordError(f"{path}: $.run_id is '{record.run_id}'; name the file {record.run_id}.json")
+        for problem in misplaced(path, record):
+            raise RecordError(f"{path}: {problem}")
         loaded.append((path, record))
-    _refuse_copies(loaded)
     return loaded
+
+
+def misplaced(path: Path, record: Record) -> Iterator[str]:
+    """What speaks against the place of a record's file on a board: its name, its folder, a namesake beside it."""
+    if record.run_id != path.stem:
+        yield f"$.run_id is '{record.run_id}'; name the file {record.run_id}.json"
+    withdrawn, folder = record.submission.withdrawn is not None, path.parent.name
+    if withdrawn != (folder == WITHDRAWN):
+        found, way_out = ("a", f"move the file to {WITHDRAWN}/") if withdrawn else ("no", "use `kdbench withdraw`")
+        yield f"$.submission.withdrawn: found {found} withdrawal in the folder {folder}; {way_out}"
+    if folder == WITHDRAWN and (path.parent.parent / RECORDS / path.name).exists():
+        yield f"lies in {RECORDS}/ too; remove it there, or remove this file if it was reinstated"
 
 
 def _refuse_copies(records: Sequence[tuple[Path, Record]]) -> None:
@@ -246,7 +273,9 @@ def _measured(record: Record) -> tuple[Any, ...]:
     return (curve, record.predictions.packed)
 
 
-def place_runs(board: Board, records: Sequence[tuple[Path, Record]]) -> Runs:
+def place_runs(
+    board: Board, records: Sequence[tuple[Path, Record]], withdrawn: Sequence[tuple[Path, Record]] = ()
+) -> Runs:
     """Sort records into ranked, stale and unranked runs and give each ranked one its paired baseline."""
     shared = shared_options([record for _, record in records])
     stale, unranked, sound = [], [], []
@@ -263,7 +292,22 @@ def place_runs(board: Board, records: Sequence[tuple[Path, Record]]) -> Runs:
     kept, repeats = _one_run_per_seed(sound)
     baselines = {pair_key(run): run.record for run in reversed(kept) if run.is_baseline}
     ranked = [replace(run, baseline=baselines.get(pair_key(run))) for run in kept]
-    return Runs(tuple(ranked), tuple(stale), tuple(sorted(unranked + repeats, key=lambda run: run.record.run_id)))
+    apart = sorted(unranked + repeats, key=lambda run: run.record.run_id)
+    return Runs(tuple(ranked), tuple(stale), tuple(apart), _withdrawn_runs(records, withdrawn))
+
+
+def _withdrawn_runs(
+    records: Sequence[tuple[Path, Record]], withdrawn: Sequence[tuple[Path, Record]]
+) -> tuple[Run, ...]:
+    """Named with all records of the board; what they share must not depend on them, or they would rename rows."""
+    shared = shared_options([record for _, record in (*records, *withdrawn)])
+    return tuple(Run(path, record, row_key(record, shared), reason=why_withdrawn(record)) for path, record in withdrawn)
+
+
+def why_withdrawn(record: Record) -> str | None:
+    """The reason and the day of a record's withdrawal, or None."""
+    told = record.submission.withdrawn
+    return f"{told.reason} ({told.date})" if told else None
 
 
 def _outside(record: Record, board: Board) -> str | None:

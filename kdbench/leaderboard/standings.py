@@ -20,6 +20,8 @@ from urllib.parse import quote
 from kdbench.board import BOARDS, Board, board_path, is_path, load_board
 from kdbench.errors import BoardError
 from kdbench.leaderboard.scoring import (
+    RECORDS,
+    WITHDRAWN,
     Estimate,
     Reached,
     RowKey,
@@ -27,10 +29,10 @@ from kdbench.leaderboard.scoring import (
     Runs,
     device_class,
     estimate,
-    load_records,
     median_epoch,
     place_runs,
     records_in,
+    withdrawn_in,
 )
 from kdbench.records import Record
 
@@ -105,8 +107,9 @@ class Standings:
 def read_standings(name: str, boards: Path = BOARDS) -> Standings:
     """The standings of one board, named by its folder or by the path of its file. Raises BoardError and RecordError."""
     board = read_board(name, boards)
-    records = records_in(board_path(name).parent / "records", board) if is_path(name) else load_records(board, boards)
-    return standings_of(board, place_runs(board, records))
+    folder = board_path(name).parent if is_path(name) else boards / board.name
+    records, withdrawn = records_in(folder / RECORDS, board), withdrawn_in(folder / WITHDRAWN, board)
+    return standings_of(board, place_runs(board, records, withdrawn))
 
 
 def read_board(name: str, boards: Path = BOARDS) -> Board:

@@ -1,16 +1,36 @@
-"""A finished run's record -> its board's folder, checked, complete and written at once."""
+"""The life of a record on its board: submitted, verified or disputed, withdrawn, and put back.
+
+Each step checks the record and writes its file at once; what was said before is kept in `submission.earlier`.
+"""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
 from kdbench.board import BOARDS
 from kdbench.errors import RecordError
-from kdbench.leaderboard.standings import read_board
-from kdbench.records import Record, Submission, Verification, differing_pins, read_record, to_json, write_record
+from kdbench.leaderboard.scoring import RECORDS, WITHDRAWN, misplaced
+from kdbench.leaderboard.standings import folders, read_board
+from kdbench.records import (
+    Event,
+    Record,
+    Submission,
+    Verification,
+    Withdrawal,
+    differing_pins,
+    read_record,
+    to_json,
+    write_record,
+)
+
+State = Literal["reproduced", "maintainers", "disputed"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 def submit_run(
@@ -20,11 +40,12 @@ def submit_run(
     author: str | None = None,
     link: str | None = None,
     licence: str | None = None,
+    reinstate: bool = False,
 ) -> tuple[Path, str]:
     """Copy RUN/record.json to its board and say where it went and how ("written to", "is already at", ...).
 
-    Raises RecordError for a record that is unsound, failed, or would replace another one; BoardError for an
-    unknown board.
+    Raises RecordError for a record that is unsound, failed, withdrawn (unless `reinstate`), or would replace
+    another one; BoardError for an unknown board.
     """
     source = run / "record.json" if run.is_dir() else run
     if run.is_dir() and not source.is_file():
@@ -33,15 +54,19 @@ def submit_run(
     if record.status == "failed":
         raise RecordError(f"{source}: $.status: found 'failed', a board takes finished runs; start the run again")
     board = read_board(record.board.name, boards)
-    place = boards / board.name / "records" / f"{record.run_id}.json"
-    known = read_record(place) if place.is_file() else None
-    record = _signed(record, known, author=author, link=link, licence=licence)
+    place = boards / board.name / RECORDS / f"{record.run_id}.json"
+    known, withdrawn = _known(place), _known(_apart(place))
+    if withdrawn and not reinstate:
+        raise RecordError(_was_withdrawn(source, withdrawn))
+    record = _signed(record, _reinstated(withdrawn) if withdrawn else known, author=author, link=link, licence=licence)
     if known == record:
         return place, "is already at"
-    if known and _measured(known) != _measured(record):
+    before = withdrawn or known
+    if before and _measured(before) != _measured(record):
         raise RecordError(f"{source}: another record is at {place}; remove that one first if this one shall replace it")
     place.parent.mkdir(exist_ok=True)
     write_record(record, place)
+    _apart(place).unlink(missing_ok=True)
     stale = differing_pins(record, board.pins)
     note = (
         f"written (stale: {', '.join(stale)} differ from the board's, it is shown apart) to" if stale else "written to"
@@ -49,17 +74,146 @@ def submit_run(
     return place, note
 
 
+def withdraw(named: str, reason: str, boards: Path = BOARDS) -> tuple[Path, Path]:
+    """Take a record out of its board's tables, with the reason; returns where it lay and where it lies.
+
+    Raises RecordError for a record that is not on a board, is withdrawn already, or without a reason.
+    """
+    place, record = find_record(named, boards)
+    if record.submission.withdrawn:
+        raise RecordError(f"{place}: was withdrawn on {record.submission.withdrawn.date} already; nothing was changed")
+    if not reason.strip():
+        raise RecordError(f"{place}: no reason is given; say with --reason why the record is withdrawn")
+    withdrawn = Withdrawal(reason=reason.strip(), date=_today())
+    goal = _apart(place)
+    goal.parent.mkdir(exist_ok=True)
+    write_record(_resubmitted(record, withdrawn=withdrawn), goal)
+    place.unlink()
+    return place, goal
+
+
+def mark(named: str, state: State, boards: Path = BOARDS, *, by: str, note: str | None = None) -> tuple[Path, str]:
+    """Write into a record who checked it, today, and with what outcome; returns its file and what was done.
+
+    Raises RecordError for a record that is not on a board or is withdrawn, for a dispute without a note, and for
+    a reproduction by the one who submitted the record.
+    """
+    place, record = find_record(named, boards)
+    submission, before = record.submission, record.submission.verification
+    if submission.withdrawn:
+        raise RecordError(_was_withdrawn(place, record))
+    if not by.strip():
+        raise RecordError(f"{place}: nobody is named; say with --by who checked the record")
+    if state == "disputed" and not (note or "").strip():
+        raise RecordError(f"{place}: a dispute needs its reason; give it with --note")
+    if state == "reproduced" and submission.author is not None and by.strip() == submission.author:
+        raise RecordError(f"{place}: {by.strip()} submitted it; 'reproduced' means by someone else")
+    if (before.state, before.by, before.note) == (state, by.strip(), note):
+        return place, f"is marked as {state} already"
+    checked = Verification(state=state, by=by.strip(), date=_today(), note=note)
+    write_record(_resubmitted(record, verification=checked, earlier=(*submission.earlier, *_superseded(before))), place)
+    return place, f"{before.state} -> {state}"
+
+
+# --- where records lie -------------------------------------------------------------------------------------
+
+
+def find_record(named: str, boards: Path = BOARDS) -> tuple[Path, Record]:
+    """A record on a board, by its run id or by the path of its file, withdrawn ones included.
+
+    A path that lies elsewhere, as in a run's folder, means the record of the same run id. Raises RecordError.
+    """
+    path = Path(named)
+    given = path / "record.json" if path.is_dir() else path
+    run_id = read_record(given).run_id if given.is_file() else path.name.removesuffix(".json")
+    known = {place.stem: place for board in folders(boards) for place in _files_of(boards / board)}
+    if run_id not in known:
+        near = difflib.get_close_matches(run_id, known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise RecordError(
+            f"{named}: no record of {run_id} on a board in {boards}; {hint}`kdbench submit` puts one there"
+        )
+    place = known[run_id]
+    return place, read_record(place)
+
+
+def files_below(path: Path) -> list[Path]:
+    """The records that a path stands for: the file itself, a run's, or all in the boards' folders below it."""
+    if not path.is_dir():
+        return [path]
+    if (path / "record.json").is_file():
+        return [path / "record.json"]
+    return sorted(file for name in (RECORDS, WITHDRAWN) for file in path.rglob("*.json") if file.parent.name == name)
+
+
+def problems_of_place(path: Path, record: Record) -> list[str]:
+    """What is wrong with where a record lies, one line each; nothing for one that is not on a board."""
+    if path.parent.name not in (RECORDS, WITHDRAWN):
+        return []
+    return [f"{path}: {problem}" for problem in misplaced(path, record)]
+
+
+def _files_of(board: Path) -> Iterator[Path]:
+    """A record that lies in both folders, after a move that was cut short, is the one that is not withdrawn."""
+    yield from (board / WITHDRAWN).glob("*.json")
+    yield from (board / RECORDS).glob("*.json")
+
+
+def _apart(place: Path) -> Path:
+    return place.parent.parent / WITHDRAWN / place.name
+
+
+def _known(place: Path) -> Record | None:
+    return read_record(place) if place.is_file() else None
+
+
+# --- what is said of them ----------------------------------------------------------------------------------
+
+
 def _signed(record: Record, known: Record | None, **given: str | None) -> Record:
     """The record with what its submitter said; what was said before, and the board's verification, stays.
 
     A new record is self-reported, whatever it says of itself: only a board's maintainers verify.
     """
-    before = known.submission if known else msgspec.structs.replace(record.submission, verification=Verification())
+    before = known.submission if known else _unchecked(record.submission)
     said = {name: text for name, text in given.items() if text is not None}
-    changed = any(getattr(before, name) != text for name, text in said.items())
-    date = datetime.now(UTC).date().isoformat() if changed or before.date is None else before.date
-    submission: Submission = msgspec.structs.replace(before, **said, date=date)
+    # The day of the first submission stays: the changelog is ordered by it.
+    submission: Submission = msgspec.structs.replace(before, **said, date=before.date or _today())
     return msgspec.structs.replace(record, submission=submission)
+
+
+def _unchecked(submission: Submission) -> Submission:
+    return msgspec.structs.replace(submission, verification=Verification(), withdrawn=None, earlier=())
+
+
+def _reinstated(record: Record) -> Record:
+    told = record.submission.withdrawn
+    assert told is not None, "only a withdrawn record is put back"
+    events = (Event(what="withdrawn", date=told.date, note=told.reason), Event(what="reinstated", date=_today()))
+    return _resubmitted(record, withdrawn=None, earlier=(*record.submission.earlier, *events))
+
+
+def _superseded(before: Verification) -> Iterator[Event]:
+    if before.state != "self-reported":
+        yield Event(what=before.state, date=before.date, by=before.by, note=before.note)
+
+
+def _resubmitted(record: Record, **changes: object) -> Record:
+    submission = msgspec.structs.replace(record.submission, **changes)
+    return msgspec.structs.replace(record, submission=submission)
+
+
+def _was_withdrawn(source: Path, withdrawn: Record) -> str:
+    told = withdrawn.submission.withdrawn
+    assert told is not None, "it lies among the withdrawn"
+    return (
+        f"{source}: was withdrawn on {told.date} ({told.reason}); "
+        "`kdbench submit --reinstate` puts it back, and the changelog says so"
+    )
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 def _measured(record: Record) -> str:

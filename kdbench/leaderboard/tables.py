@@ -104,7 +104,9 @@ def long_table(boards: Iterable[Standings]) -> pd.DataFrame:
 
 
 def standing(run: Run) -> str:
-    """ "ranked", "stale" or "unranked"."""
+    """ "ranked", "stale", "unranked" or "withdrawn"."""
+    if run.record.submission.withdrawn:
+        return "withdrawn"
     if run.stale:
         return "stale"
     return "unranked" if run.reason else "ranked"
