@@ -83,6 +83,7 @@ ROOMS = [
     "kdbench.leaderboard",
     "kdbench.leaderboard.scoring",
     "kdbench.leaderboard.formats",
+    "kdbench.leaderboard.definitions",
     "kdbench.leaderboard.standings",
     "kdbench.leaderboard.tables",
     "kdbench.leaderboard.submit",

@@ -16,6 +16,7 @@ from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.cellpage import cell_context
 from kdbench.leaderboard.changelogpage import changelog_context, feed_context
+from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.paperpage import paper_context
 from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
@@ -36,6 +37,7 @@ def plan_site(boards: Path = BOARDS) -> dict[str, Make]:
     plan["index.html"] = partial(_index, standings)
     plan |= _page("changelog.html", "changelog.html.j2", partial(changelog_context, standings))
     plan |= _page("feed.xml", "feed.xml.j2", partial(feed_context, standings, boards))
+    plan |= _page("definitions.html", "definitions.html.j2", definitions_context)
     plan["all-results.csv"] = lambda: to_csv(long_table(standings)).encode()
     plan["kdbench.bib"] = partial(_bibliography, standings, boards)
     for each in standings:
