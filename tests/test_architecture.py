@@ -84,6 +84,7 @@ ROOMS = [
     "kdbench.leaderboard.scoring",
     "kdbench.leaderboard.formats",
     "kdbench.leaderboard.definitions",
+    "kdbench.leaderboard.pagenames",
     "kdbench.leaderboard.standings",
     "kdbench.leaderboard.tables",
     "kdbench.leaderboard.submit",
