@@ -9,20 +9,6 @@ import pytest
 from kdbench.leaderboard.pagenames import method_name, plugin_name, safe_name, teacher_name
 
 ODD = ["a b", "A", "a", "a-b", "a (r=0.5)", "a (r=0,5)", "../../x", "", "日本", "con", "x" * 200, "x" * 201, "a.b"]
-    "a b",
-    "A",
-    "a",
-    "a-b",
-    "a (rate=0.5)",
-    "a (rate=0,5)",
-    "../../x",
-    "",
-    "日本",
-    "con",
-    "x" * 200,
-    "x" * 201,
-    "a.b",
-]
 
 
 def test_a_plain_name_is_its_own() -> None:
