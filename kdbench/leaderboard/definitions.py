@@ -380,8 +380,8 @@ CHAPTERS = (
             Definition(
                 "teacher-clips",
                 "Teacher clips a step",
-                "Clips that are shown to the teacher, and to networks of the method's own, in each training step: what the "
-                "lesson adds to the arithmetic.",
+                "Clips that are shown to the teacher, and to networks of the method's own, in each training step: "
+                "what the lesson adds to the arithmetic.",
             ),
             Definition(
                 "extra-parameters",
