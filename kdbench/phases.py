@@ -11,8 +11,9 @@ import msgspec
 
 from kdbench.api import Phase, PluginError
 from kdbench.data.material import Watcher
+from kdbench.records import PhaseEpoch
 from kdbench.rundir import RunDir
-from kdbench.train import Training, fit, make_optimiser
+from kdbench.train import EpochSummary, Training, fit, make_optimiser
 
 FILE = "phases.pt"
 # Far behind any board's last epoch, so that no epoch of a phase draws as one of the board's.
@@ -20,34 +21,59 @@ FIRST_EPOCH = 1 << 20
 CHECKPOINT_EVERY_S = 20.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Prepared:
-    """What the phases came to: epochs trained and seconds spent."""
+    """What the phases have come to: a row for each epoch, seconds spent, and how often a kill was survived in them."""
 
-    epochs: int = 0
+    rows: list[PhaseEpoch]
     seconds: float = 0.0
+    resumes: int = 0
+
+    @property
+    def epochs(self) -> int:
+        """How many were trained."""
+        return len(self.rows)
+
+    def to_builtins(self) -> dict[str, Any]:
+        """Plain values, for the checkpoint."""
+        return {"rows": msgspec.to_builtins(self.rows), "seconds": self.seconds, "resumes": self.resumes}
 
 
 def prepare(training: Training, rundir: RunDir, watcher: Watcher) -> Prepared:
     """Go through a method's phases, from where a killed process left them. Raises PluginError, and as `fit` does."""
     phases = training.method.phases()
     if not phases:
-        return Prepared()
+        return Prepared([])
     _check(training.method.name, phases)
-    saved = rundir.load(FILE) or {"phase": 0, "epoch": 0, "seconds": 0.0}
-    spent = saved["seconds"]
+    total = sum(phase.epochs for phase in phases)
+    prepared, saved = _before(rundir)
+    rundir.rewrite_phases(prepared.rows)
+    if prepared.epochs < total:
+        watcher.say(f"{training.method.name}: {total} epochs of its own, then the board's {training.optim.epochs}")
     for number, part in _parts(training, phases):
         if number < saved["phase"]:
             continue
-        start = 0
         if number == saved["phase"] and "training" in saved:
             part.load_state(saved["training"])
-            start = saved["epoch"]
-        for content in _train(part, start, spent, watcher):
-            spent = content["seconds"]
-            if content.pop("due"):
-                rundir.save(FILE, content | {"phase": number})
-    return Prepared(sum(phase.epochs for phase in phases), spent)
+        start = sum(row.phase == phases[number].name for row in prepared.rows)
+        for due in _train(part, start, (prepared, rundir), watcher):
+            if due:
+                content = {"phase": number, "training": part.state(), "result": prepared.to_builtins()}
+                rundir.save(FILE, content)
+    return prepared
+
+
+def _before(rundir: RunDir) -> tuple[Prepared, dict[str, Any]]:
+    """What processes before this one came to, and their last checkpoint; a resume is counted before it can be lost."""
+    saved = rundir.load(FILE)
+    if saved is None:
+        return Prepared([]), {"phase": 0}
+    result = saved["result"]
+    prepared = Prepared(msgspec.convert(result["rows"], list[PhaseEpoch]), result["seconds"], result["resumes"])
+    if not (rundir.path / "train.pt").exists():  # with it, the training counts the resume
+        prepared.resumes += 1
+        rundir.save(FILE, saved | {"result": prepared.to_builtins()})
+    return prepared, saved
 
 
 def _check(method: str, phases: tuple[Phase, ...]) -> None:
@@ -77,11 +103,12 @@ def _parts(training: Training, phases: tuple[Phase, ...]) -> Iterator[tuple[int,
         first += phase.epochs
 
 
-def _train(part: Training, start: int, before_s: float, watcher: Watcher) -> Iterator[dict[str, Any]]:
-    """After each epoch, what to save of it; `due` says whether it is time to."""
+def _train(part: Training, start: int, told: tuple[Prepared, RunDir], watcher: Watcher) -> Iterator[bool]:
+    """Train a phase and tell of each epoch; yield after it whether it is time for a checkpoint."""
     assert part.phase is not None
+    prepared, rundir = told
     tick = watcher.stage(part.phase.name, part.optim.epochs * part.loader.steps)
-    began = last_save = time.perf_counter()
+    last = last_save = time.perf_counter()
     done = start
 
     def on_step(step: int, steps: int) -> None:
@@ -89,11 +116,20 @@ def _train(part: Training, start: int, before_s: float, watcher: Watcher) -> Ite
 
     for summary in fit(part, start=start, on_step=on_step):
         done, now = summary.epoch, time.perf_counter()
+        prepared.rows.append(_row(part.phase.name, summary))
+        prepared.seconds += now - last
+        rundir.append_epoch(prepared.rows[-1])
         due = summary.epoch == part.optim.epochs or now - last_save >= CHECKPOINT_EVERY_S
-        last_save = now if due else last_save
-        yield {
-            "epoch": summary.epoch,
-            "training": part.state() if due else None,
-            "seconds": before_s + now - began,
-            "due": due,
-        }
+        last, last_save = now, now if due else last_save
+        yield due
+
+
+def _row(phase: str, summary: EpochSummary) -> PhaseEpoch:
+    return PhaseEpoch(
+        phase=phase,
+        epoch=summary.epoch,
+        lr=summary.lr,
+        losses=summary.losses,
+        train_s=summary.train_s,
+        data_wait_s=summary.data_wait_s,
+    )

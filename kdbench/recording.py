@@ -92,6 +92,7 @@ def record_of(session: Session, prepared: Prepared, trained: CourseResult) -> Re
         stages=stages,
         predictions=final.predictions,
         pretext=final.pretext,
+        phases=tuple(prepared.rows),
         transfer=None,
         derived=derive(trained.rows, stages, final.predictions, board.pins),
         cost=_cost(prepared, trained, _peak_memory_mib(session.device)),
@@ -146,15 +147,12 @@ def _student(session: Session) -> StudentRef:
 def _method(session: Session, prepared: Prepared) -> MethodRef:
     method = session.parts.method
     named = plugin_reference(session.parts.method_plugin, session.parts.options)
-    clips = session.training.loader.batch * (
-        session.request.board.clip.per_tuple if method.teacher_views == "tuple" else 1
-    )
     return MethodRef(
         **msgspec.structs.asdict(named),
         extra_params=num_parameters(method),
         phase_epochs=prepared.epochs,
         base_weights=dict(method.base_weights),
-        teacher_clips_per_step=clips if session.taught else 0,
+        teacher_clips_per_step=session.training.shown.most,
     )
 
 
@@ -190,7 +188,7 @@ def _cost(prepared: Prepared, trained: CourseResult, peak_memory_mib: float) -> 
         other_s=trained.elapsed_s - sum(parts.values()),
         wall_s=trained.elapsed_s + prepared.seconds,
         peak_memory_mib=peak_memory_mib,
-        resumes=trained.resumes,
+        resumes=prepared.resumes + trained.resumes,
     )
 
 

@@ -89,7 +89,10 @@ class StudentRef(PluginRef, frozen=True, kw_only=True):
 
 
 class MethodRef(PluginRef, frozen=True, kw_only=True):
-    """The method: parameters it holds beside the student, board terms it re-weighted, teacher forwards, own epochs."""
+    """The method: parameters it holds beside the student, board terms it re-weighted, own epochs.
+
+    `teacher_clips_per_step`: the clips that the teacher, and networks of the method's own, are shown in a step.
+    """
 
     extra_params: int = 0
     phase_epochs: int = 0
@@ -141,6 +144,17 @@ class Epoch(Part, frozen=True, kw_only=True):
     pretext_top1: float | None
     test_top1: float
     seconds: Seconds
+
+
+class PhaseEpoch(Part, frozen=True, kw_only=True):
+    """One epoch of a phase of the method, counted from 1 in its phase: rate, mean loss terms, seconds."""
+
+    phase: str
+    epoch: int
+    lr: float
+    losses: dict[str, float]
+    train_s: float
+    data_wait_s: float
 
 
 class Stage(Part, frozen=True, kw_only=True):
@@ -303,6 +317,7 @@ class Record(Part, frozen=True, kw_only=True):
     environment: dict[str, Any]
     code: Code
     pretext: PretextResult | None = None
+    phases: tuple[PhaseEpoch, ...] = ()
     missing_videos: int = 0
     tuning: dict[str, Any] | None = None
     submission: Submission = Submission()
@@ -481,6 +496,7 @@ def problems_of(record: Record) -> list[str]:
         *_transfer_problems(record),
         *_share_problems(record),
         *_sum_problems(record),
+        *_phase_problems(record),
         *_date_problems(record.submission),
     ]
     return [f"{problem}; {WAY_OUT}" for problem in problems]
@@ -671,6 +687,17 @@ def _is_day(text: str) -> bool:
         return Day.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
+
+
+def _phase_problems(record: Record) -> Iterator[str]:
+    """Rows of phases that are not those the method had; older records have none."""
+    if record.phases and len(record.phases) != record.method.phase_epochs:
+        yield f"$.phases: found {len(record.phases)} epochs, $.method.phase_epochs is {record.method.phase_epochs}"
+    counted: Counter[str] = Counter()
+    for at, row in enumerate(record.phases):
+        counted[row.phase] += 1
+        if row.epoch != counted[row.phase]:
+            yield f"$.phases[{at}].epoch: found {row.epoch}, expected {counted[row.phase]} of '{row.phase}'"
 
 
 def differing_pins(record: Record, pins: dict[str, Any]) -> list[str]:

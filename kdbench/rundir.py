@@ -1,13 +1,14 @@
 """A run's folder: who holds it, what it was asked, each epoch as it ends, checkpoints, and what it left.
 
     config.json      what was asked, whole
-    epochs.jsonl     one line for each finished epoch
+    epochs.jsonl     one line for each finished epoch; phases.jsonl likewise, for the epochs of a method's phases
+    phases.pt        checkpoint of the phases
     train.pt         checkpoint of the training; transfer.pt of the fine-tuning
     weights.pt       the finished network with its teacher card
     record.json      the record, once the run is complete
     failure.json     why the last attempt failed, until one succeeds
 
-Every file but epochs.jsonl is replaced atomically; epochs.jsonl is made to agree with the checkpoint on
+Every file but the two of lines is replaced atomically; those are made to agree with the checkpoint on
 resume. So a run may be killed at any moment and the same command continues it.
 """
 
@@ -27,8 +28,9 @@ import msgspec
 import torch
 
 from kdbench.errors import RunFailed
-from kdbench.records import Epoch, Record, problems_of, read_record, write_atomically, write_record
+from kdbench.records import Epoch, PhaseEpoch, Record, problems_of, read_record, write_atomically, write_record
 
+EPOCHS, PHASES = "epochs.jsonl", "phases.jsonl"
 WAITING_POLL_S = 0.5  # a holder works for minutes; a network disk is not asked more often than that
 
 
@@ -118,9 +120,9 @@ class RunDir:
 
     # --- epochs -------------------------------------------------------------------------------------------
 
-    def append_epoch(self, row: Epoch) -> None:
-        """Add one line to epochs.jsonl and flush it to disk."""
-        path = self.path / "epochs.jsonl"
+    def append_epoch(self, row: Epoch | PhaseEpoch) -> None:
+        """Add one line to epochs.jsonl (phases.jsonl for one of a phase) and flush it to disk."""
+        path = self.path / (EPOCHS if isinstance(row, Epoch) else PHASES)
         try:
             with path.open("ab") as stream:
                 stream.write(msgspec.json.encode(row) + b"\n")
@@ -132,8 +134,14 @@ class RunDir:
 
     def rewrite_epochs(self, rows: Sequence[Epoch]) -> None:
         """Make epochs.jsonl agree with the checkpoint a run continues from."""
-        lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
-        write_atomically(self.path / "epochs.jsonl", lines)
+        self._rewrite(EPOCHS, rows)
+
+    def rewrite_phases(self, rows: Sequence[PhaseEpoch]) -> None:
+        """Make phases.jsonl agree with the checkpoint a run continues from."""
+        self._rewrite(PHASES, rows)
+
+    def _rewrite(self, name: str, rows: Sequence[Epoch] | Sequence[PhaseEpoch]) -> None:
+        write_atomically(self.path / name, b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
     # --- tensors ------------------------------------------------------------------------------------------
 

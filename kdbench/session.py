@@ -24,7 +24,7 @@ from kdbench.registry import Registry
 from kdbench.request import Known, Parts, RunRequest, require_batch, require_networks
 from kdbench.rundir import RunDir
 from kdbench.teaching import Taught
-from kdbench.train import Training, autocast, device_and_precision, make_optimiser
+from kdbench.train import Shown, Training, autocast, device_and_precision, make_optimiser
 from kdbench.transfer import Transfer, fine_tune
 
 
@@ -88,6 +88,8 @@ class Session:
             method.build(self.network.spec, teacher.spec if teacher else None, self._task(loader, objective))
         method.to(self.device)
         method.begin(self.network, teacher)
+        shown = Shown()
+        shown.watch(method)
         return Training(
             network=self.network,
             objective=objective.to(self.device),
@@ -98,6 +100,7 @@ class Session:
             optim=board.optim,
             precision=self.precision,
             seed=seed,
+            shown=shown,
         )
 
     def _build_loader(self, *, tuples: bool) -> TrainingLoader:

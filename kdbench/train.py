@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,27 @@ class EpochSummary:
     data_wait_s: float
 
 
+@dataclass
+class Shown:
+    """The clips that the networks beside the student, the teacher and the method's own, are shown in a step.
+
+    `most` is the largest number of any step of the board's epochs: not every step needs to ask the teacher.
+    """
+
+    most: int = 0
+    now: int = 0
+
+    def watch(self, module: nn.Module) -> None:
+        """From now on count what the networks inside a method are shown."""
+
+        def count(_backbone: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self.now += len(inputs[0])
+
+        for part in module.modules():
+            if isinstance(part, Network):
+                part.backbone.register_forward_pre_hook(count)
+
+
 @dataclass(frozen=True)
 class Training:
     """Everything one training needs. Its `state` is all that must survive a kill between two epochs.
@@ -57,6 +78,7 @@ class Training:
     seed: int
     phase: Phase | None = None
     first_epoch: int = 0
+    shown: Shown = field(default_factory=Shown)
 
     @property
     def student_learns(self) -> bool:
@@ -71,7 +93,8 @@ class Training:
     def state(self) -> dict[str, Any]:
         """Model, objective (memory banks), method (connectors, queues) and optimiser."""
         parts = {"network": self.network, "objective": self.objective, "method": self.method}
-        return {name: part.state_dict() for name, part in parts.items()} | {"optimiser": self.optimiser.state_dict()}
+        states = {name: part.state_dict() for name, part in parts.items()}
+        return states | {"optimiser": self.optimiser.state_dict(), "shown": self.shown.most}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state` returned."""
@@ -79,6 +102,7 @@ class Training:
         self.objective.load_state_dict(state["objective"])
         self.method.load_state_dict(state["method"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.shown.most = state["shown"]
 
 
 def make_optimiser(optim: Optim, *modules: nn.Module) -> torch.optim.SGD:
@@ -165,7 +189,8 @@ def progress_of(training: Training, epoch: int, step: int) -> Progress:
 
 def take_step(training: Training, batch: Batch, progress: Progress) -> tuple[Outputs, dict[str, Tensor]]:
     """One optimiser step: what the student put out and the loss terms, all still on the device."""
-    method, objective = training.method, training.objective
+    method, objective, shown = training.method, training.objective, training.shown
+    shown.now = 0
     views = method.views(batch)
     student = ask_student(training, batch, views)
     teacher = ask_teacher(training, batch, views) if method.wants_teacher(progress) else None
@@ -183,6 +208,8 @@ def take_step(training: Training, batch: Batch, progress: Progress) -> tuple[Out
         if training.phase is None:
             objective.after_step(batch, student)
         method.after_step(batch, student, teacher, progress)
+    if training.phase is None:
+        shown.most = max(shown.most, shown.now)
     return student, terms
 
 
@@ -213,6 +240,8 @@ def ask_teacher(training: Training, batch: Batch, views_BXCTHW: Tensor | None = 
     method = training.method
     clips = batch.clips_BVCTHW if batch.teacher_clips_BVCTHW is None else batch.teacher_clips_BVCTHW
     clips = clips if method.teacher_views == "tuple" else clips[:, :1]
+    further = 0 if views_BXCTHW is None else views_BXCTHW.shape[1]
+    training.shown.now += len(clips) * (clips.shape[1] + further)
     with torch.no_grad(), autocast(training.device, training.precision):
         return _with_views(training.teacher.outputs(clips, method.teacher_taps), training.teacher, views_BXCTHW)
 

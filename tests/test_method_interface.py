@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from kdbench.api import Batch, Method, NetworkSpec, Outputs, Phase, Progress, Ta
 from kdbench.errors import PluginError
 from kdbench.models import Network, num_parameters
 from kdbench.phases import prepare
-from kdbench.records import Record, problems_of, read_record
+from kdbench.records import PhaseEpoch, Record, problems_of, read_record
 from kdbench.registry import Origin, Registered
 from kdbench.request import RunRequest
 from kdbench.run import Bench, execute
@@ -120,6 +121,41 @@ def test_the_record_has_the_epochs_and_seconds_of_the_phases_and_the_boards_own_
     assert problems_of(record) == []
 
 
+def test_the_record_and_the_folder_have_the_terms_of_each_epoch_of_the_phases(
+    rehearsed: tuple[Record, list[Moment]], tmp_path: Path
+) -> None:
+    record, _ = rehearsed
+    told = [(row.phase, row.epoch, set(row.losses)) for row in record.phases]
+    assert told == [
+        ("together", 1, {"own together"}),
+        ("together", 2, {"own together"}),
+        ("alone", 1, {"own alone"}),
+        ("alone", 2, {"own alone"}),
+    ]
+    assert record.phases[0].losses["own together"] > 1
+    assert record.phases[0].lr == record.epochs[0].lr
+    begun, folder = training(tmp_path, method=Rehearsing()), RunDir(tmp_path)
+    rows = prepare(begun, folder, Listener()).rows
+    lines = (tmp_path / "phases.jsonl").read_bytes().splitlines()
+    assert [msgspec.json.decode(line, type=PhaseEpoch) for line in lines] == rows
+    assert [row.losses for row in rows] == [row.losses for row in record.phases]
+
+
+def test_phases_without_all_their_rows_or_with_other_numbers_are_problems(
+    rehearsed: tuple[Record, list[Moment]],
+) -> None:
+    record, _ = rehearsed
+    fewer = msgspec.structs.replace(record, phases=record.phases[:3])
+    assert problems_of(fewer)[0].startswith("$.phases: found 3 epochs, $.method.phase_epochs is 4; ")
+    turned = msgspec.structs.replace(record, phases=record.phases[::-1])
+    assert problems_of(turned)[0].startswith("$.phases[0].epoch: found 2, expected 1 of 'alone'; ")
+    assert problems_of(msgspec.structs.replace(record, phases=())) == []
+
+
+def test_the_clips_that_a_twin_is_shown_are_counted(rehearsed: tuple[Record, list[Moment]]) -> None:
+    assert rehearsed[0].method.teacher_clips_per_step == 5  # one of each video
+
+
 def test_a_twin_is_counted_as_the_methods_own(rehearsed: tuple[Record, list[Moment]], tmp_path: Path) -> None:
     begun = training(tmp_path, method=Rehearsing())
     layer = num_parameters(begun.method.get_submodule("layer"))
@@ -157,6 +193,9 @@ def test_a_run_killed_in_its_phases_goes_on_there_and_ends_in_the_record_of_an_u
     assert Rehearsing.moments[0] == ("alone", 1, 0)
     assert measured(broken) == measured(rehearsed[0])
     assert broken.method.phase_epochs == rehearsed[0].method.phase_epochs
+    assert [row.losses for row in broken.phases] == [row.losses for row in rehearsed[0].phases]
+    assert broken.cost.resumes == 3
+    assert len((tmp_path / "tiny" / broken.run_id / "phases.jsonl").read_bytes().splitlines()) == 4
     assert not (tmp_path / "tiny" / broken.run_id / "phases.pt").exists()
 
 
@@ -291,6 +330,26 @@ def test_the_teacher_is_not_asked_in_a_step_that_does_not_want_it(tmp_path: Path
         stepped(begun, step)
         assert method.taught is taught
     assert len(asked) == 2
+    assert begun.shown.most == 5
+
+
+def test_further_clips_and_whole_tuples_that_the_teacher_is_shown_are_counted(tmp_path: Path) -> None:
+    begun = training(tmp_path, teacher="c3d", method=Turning())
+    stepped(begun)
+    assert begun.shown.most == 5 * (1 + 2)
+    wide = Turning()
+    object.__setattr__(wide, "teacher_views", "tuple")
+    begun = training(tmp_path, teacher="c3d", method=wide)
+    stepped(begun)
+    assert begun.shown.most == 5 * (3 + 2)
+
+
+def test_what_was_shown_before_a_kill_is_not_forgotten(tmp_path: Path) -> None:
+    one, other = (training(tmp_path, teacher="c3d", method=Yielding()) for _ in range(2))
+    stepped(one)
+    other.load_state(one.state())
+    stepped(other, step=1)
+    assert other.shown.most == 5
 
 
 def test_a_share_of_one_half_halves_the_boards_terms(tmp_path: Path) -> None:
