@@ -98,6 +98,7 @@ ROOMS = [
     "kdbench.leaderboard.protocolpage",
     "kdbench.leaderboard.paperpage",
     "kdbench.leaderboard.boardpage",
+    "kdbench.leaderboard.comparepage",
     "kdbench.leaderboard.pairwise",
     "kdbench.leaderboard.profiles",
     "kdbench.leaderboard.cellpage",

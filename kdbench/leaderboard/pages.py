@@ -17,6 +17,7 @@ from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.cellpage import cell_context
 from kdbench.leaderboard.changelogpage import changelog_context, feed_context
 from kdbench.leaderboard.definitions import definitions_context
+from kdbench.leaderboard.comparepage import compare_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.paperpage import paper_context
 from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
@@ -27,7 +28,7 @@ from kdbench.leaderboard.standings import Standings, folders, named_cells, read_
 from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, milestone_table, to_csv, to_json
 
 Make = Callable[[], bytes]
-ASSETS = ("style.css", "sort.js")
+ASSETS = ("style.css", "compare.css", "compare.js", "sort.js")
 
 
 def plan_site(boards: Path = BOARDS) -> dict[str, Make]:
@@ -64,6 +65,7 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
     reported = _reported(board, boards)
     plan = {
         **_page(f"{name}/index.html", "board.html.j2", partial(board_context, standings, reported)),
+        **_page(f"{name}/compare.html", "compare.html.j2", partial(compare_context, standings)),
         **_page(f"{name}/protocol.html", "protocol.html.j2", partial(protocol_context, board)),
         f"{name}/protocol.json": lambda: protocol_json(board).encode(),
     }

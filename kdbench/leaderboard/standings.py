@@ -89,7 +89,8 @@ class Standings:
     """A board with its rows in order, its other runs, and how much of the matrix is filled.
 
     `overall` is the mean gain of the board's taught method over all teachers, students and fractions of the
-    matrix; None while one of these comparisons is missing.
+    matrix; None while one of these comparisons is missing. `given` names the runs that somebody sets among the
+    board's own to see where they would stand: they are not submitted.
     """
 
     board: Board
@@ -99,6 +100,11 @@ class Standings:
     filled: int
     cells: int
     overall: Estimate | None = None
+    given: frozenset[str] = frozenset()
+
+    def holds_given(self, row: Row) -> bool:
+        """Whether a row has a run that is not submitted."""
+        return any(run.record.run_id in self.given for run in row.runs)
 
 
 # --- from runs to rows -------------------------------------------------------------------------------------

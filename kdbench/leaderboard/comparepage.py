@@ -1,0 +1,211 @@
+"""What the page shows that sets any rows of a board side by side.
+
+Its script draws the rows that the address names (`#rows=ID,ID`, see `row_id`) from the JSON that `rows_json`
+puts into the page. Without a script the page has the best entry of each cell beside its baseline.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from markupsafe import Markup
+
+from kdbench.board import Board
+from kdbench.leaderboard import formats
+from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, epoch_axis, line_chart, share_axis
+from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Reached, pair_key, student_t
+from kdbench.leaderboard.standings import STAGES, Row, Standings, row_id
+
+POINTS = 50  # of a curve in the page's data, about
+SCALE = 10_000  # curves are whole numbers of a hundredth of a per cent
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A cell's baseline row and the best row beside it, with their learning curves as a chart."""
+
+    baseline: Row
+    best: Row
+    chart: Markup
+
+    @property
+    def label(self) -> str:
+        """What the best row is called."""
+        return label_of(self.best)
+
+    @property
+    def ids(self) -> str:
+        """Both rows as the address of the page names them."""
+        return f"{row_id(self.baseline.key)},{row_id(self.best.key)}"
+
+
+def compare_context(standings: Standings) -> dict[str, Any]:
+    """The names that the comparison template uses."""
+    return {
+        "standings": standings,
+        "board": standings.board,
+        "fractions": [(fraction, list(group)) for fraction, group in _by_fraction(pairings(standings))],
+        "data": rows_json(standings),
+        "most": STYLES,
+    }
+
+
+# --- without a script --------------------------------------------------------------------------------------
+
+
+def pairings(standings: Standings) -> list[Pairing]:
+    """For each cell that holds a comparison its baseline and best row, in the order of the board."""
+    found = []
+    for _, group in groupby(standings.rows, key=lambda row: row.key.cell):
+        rows = list(group)
+        baseline, best = next((row for row in rows if row.is_baseline), None), best_of(rows)
+        if baseline and best:
+            found.append((baseline, best))
+    chosen = [row for pair in found for row in pair]
+    y = share_axis([share for row in chosen for share in mean_curve(row)], "accuracy, %")
+    return [Pairing(*pair, chart=_chart(standings.board, pair, y)) for pair in found]
+
+
+def best_of(rows: Iterable[Row]) -> Row | None:
+    """The row of the largest gain; one that has an interval goes before one that has none."""
+    compared = [row for row in rows if row.gain and not row.is_baseline]
+    measured = [row for row in compared if row.rank]
+    return max(measured or compared, key=lambda row: row.gain.mean if row.gain else 0.0, default=None)
+
+
+def mean_curve(row: Row) -> list[float]:
+    """The 1-view test accuracy of each epoch, as its mean over the row's seeds."""
+    curves = [[epoch.test_top1 for epoch in run.record.epochs] for run in row.runs]
+    return [math.fsum(level) / len(curves) for level in zip(*curves, strict=True)]
+
+
+def shown_epochs(board: Board) -> list[int]:
+    """About fifty epochs, evenly chosen; the first, the last and the ends of the stages among them."""
+    count = board.optim.epochs
+    every = math.ceil(count / POINTS)
+    return sorted({*range(1, count + 1, every), count, *board.stage_epochs})
+
+
+def label_of(row: Row) -> str:
+    """ "soft, teacher broad" or "alone, no teacher"."""
+    key = row.key
+    return f"{key.method}, no teacher" if key.teacher == NO_TEACHER else f"{key.method}, teacher {key.teacher}"
+
+
+def _chart(board: Board, pair: tuple[Row, Row], y: Axis) -> Markup:
+    epochs = shown_epochs(board)
+    series = []
+    for style, row in enumerate(pair):
+        curve = mean_curve(row)
+        points = tuple((float(epoch), curve[epoch - 1]) for epoch in epochs)
+        series.append(Series(label_of(row), points, style, markers=False))
+    marks = tuple((float(epoch), stage) for epoch, stage in zip(board.stage_epochs, STAGES, strict=True))
+    title = f"{pair[0].key.student}, {formats.fraction(pair[0].key.fraction)}: learning curves, mean over seeds"
+    return line_chart(Panel(title, tuple(series), epoch_axis(board.optim.epochs), y, marks))
+
+
+def _by_fraction(pairs: Sequence[Pairing]) -> Iterable[tuple[float, Iterable[Pairing]]]:
+    return groupby(pairs, key=lambda pair: pair.best.key.fraction)
+
+
+# --- for the script ----------------------------------------------------------------------------------------
+
+
+def rows_json(standings: Standings) -> Markup:
+    """Every row for the page's script, as JSON that may stand inside a <script> element.
+
+    Numbers that are only shown come as texts, so that they read as on the other pages; the accuracy of each run
+    comes whole, so that differences are exact. `t` are Student's t for 1, 2, ... degrees of freedom. A run is
+    [seed, accuracy, run id, setting]: runs of one setting have the same student, videos and test list, and
+    `settings` gives the number of each setting's test list.
+    """
+    board, settings, tests = standings.board, dict[Any, int](), dict[Any, int]()
+    rows = [_row_data(standings, row, settings) for row in standings.rows]
+    most = max((row.accuracy.n for row in standings.rows), default=2)
+    data = {
+        "epochs": shown_epochs(board),
+        "stages": list(zip(board.stage_epochs, STAGES, strict=True)),
+        "columns": [column[:2] for column in _columns(standings, standings.rows[0])] if standings.rows else [],
+        "t": [student_t(freedom) for freedom in range(1, max(2, most))],
+        "settings": [tests.setdefault(setting[-2:], len(tests)) for setting in settings],
+        "start": [row_id(row.key) for row in first_shown(standings)],
+        "rows": rows,
+    }
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    for mark in "<>&":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return Markup(text)  # noqa: S704 - no mark of HTML is left in it
+
+
+def first_shown(standings: Standings) -> list[Row]:
+    """The rows that the page begins with: the reader's own and their baseline; else the first cell's best and its."""
+    own = [row for row in standings.rows if standings.holds_given(row)][: STYLES - 1]
+    if not own:
+        pair = next(((pair.baseline, pair.best) for pair in pairings(standings)), None)
+        return list(pair) if pair else list(standings.rows[:2])
+    cell = own[0].key.cell
+    baseline = [row for row in standings.rows if row.is_baseline and row.key.cell == cell and row not in own]
+    return baseline[:1] + own
+
+
+def _row_data(standings: Standings, row: Row, settings: dict[Any, int]) -> dict[str, Any]:
+    curve, key, runs = mean_curve(row), row.key, []
+    for run in row.runs:
+        *cell, _, training_list, test_list, classes = pair_key(run)
+        setting = settings.setdefault((*cell, training_list, test_list, classes), len(settings))
+        runs.append([run.record.seed, run.record.derived.top1, run.record.run_id, setting])
+    draw = f", subset {key.subset_seed}" if key.subset_seed else ""
+    data: dict[str, Any] = {
+        "id": row_id(key),
+        "place": f"{key.student}, {formats.fraction(key.fraction)}{draw}",
+        "label": label_of(row),
+        "curve": [round(SCALE * curve[epoch - 1]) for epoch in shown_epochs(standings.board)],
+        "cells": [shown for _, _, shown in _columns(standings, row)],
+        "runs": runs,
+    }
+    return data | ({"own": True} if standings.holds_given(row) else {})
+
+
+def _columns(standings: Standings, row: Row) -> Iterator[tuple[str, str, str]]:
+    """The cells of a row in the table: head, what it means, text."""
+    evaluation = standings.board.evaluation
+    yield (
+        "Early",
+        "Accuracy at the end of the early stage, mean over seeds, in per cent",
+        formats.percent(row.stages["early"]),
+    )
+    yield "Middle", "Accuracy at the end of the middle stage, in per cent", formats.percent(row.stages["middle"])
+    yield "Accuracy", "Top-1 of the last epoch, mean over seeds and 95 % interval, in per cent", _share(row.accuracy)
+    yield "Gain", "Accuracy minus that of the paired baseline run, in points", _gain(row)
+    yield "Rank", "By gain, within a student and fraction", row.rank or formats.NOTHING
+    for share in evaluation.baseline_milestones:
+        says = "Epochs until the run reaches this share of its paired baseline's last 1-view accuracy"
+        yield f"{formats.fraction(share)} of baseline", says, _epochs(row.to_baseline[f"{share:g}"])
+    for goal in evaluation.milestones:
+        says = "Epochs until the 1-view accuracy reaches this value"
+        yield formats.fraction(goal), says, _epochs(row.milestones.get(f"{goal:g}"))
+    yield "One run", "Mean wall-clock time of one run on its device", formats.seconds(row.cost_s)
+    yield "With teacher", "One run and its teacher's training", formats.seconds(row.cost_with_teacher_s)
+    if len({device for each in standings.rows for device in each.devices}) > 1:
+        yield "Device", "Times are comparable only on one device", "; ".join(row.devices)
+
+
+def _share(value: Estimate) -> str:
+    return f"{formats.percent(value.mean)} {formats.half(value) or f'({formats.spread(value)})'}"
+
+
+def _gain(row: Row) -> str:
+    if row.gain is None:
+        return "reference" if row.is_baseline else "no paired run"
+    spread = formats.half(row.gain) or f"({formats.spread(row.gain)})"
+    return f"{formats.points(row.gain.mean)} {spread}" + (f", {row.unpaired} unpaired" if row.unpaired else "")
+
+
+def _epochs(reached: Reached | None) -> str:
+    text = formats.epochs(reached)
+    return f"{text} ({reached.reached} of {reached.n})" if reached and reached.reached < reached.n else text
