@@ -10,12 +10,15 @@ from __future__ import annotations
 import base64
 import json
 import math
+import operator
 import os
 import re
+import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date as Day
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -324,6 +327,9 @@ class Record(Part, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
+_DECODER = msgspec.json.Decoder(Record)
+
+
 class Scores(Part, frozen=True, kw_only=True):
     """Top-1 and top-5 shares of a list of predictions."""
 
@@ -342,6 +348,12 @@ def pack_ids(ids: Iterable[int]) -> str:
 
 def unpack_ids(packed: str) -> list[int]:
     """The inverse of `pack_ids`. Raises RecordError for anything else."""
+    return list(_unpacked(packed))
+
+
+@lru_cache(maxsize=64)
+def _unpacked(packed: str) -> tuple[int, ...]:
+    # The checks of a record ask several times, and the labels of a board's records are all the same.
     stream = zlib.decompressobj()
     try:
         raw = stream.decompress(base64.b64decode(packed, validate=True), MAX_BYTES)
@@ -349,9 +361,10 @@ def unpack_ids(packed: str) -> list[int]:
         raise RecordError(f"predictions cannot be unpacked ({error})") from error
     if not stream.eof or len(raw) % 2:
         raise RecordError("predictions cannot be unpacked (they are cut short, or too many)")
-    return [int.from_bytes(raw[at : at + 2], "little") for at in range(0, len(raw), 2)]
+    return struct.unpack(f"<{len(raw) // 2}H", raw)
 
 
+@lru_cache(maxsize=64)
 def scores_of(predictions: Predictions) -> Scores:
     """Accuracy recomputed from the predictions."""
     guesses, labels = unpack_ids(predictions.packed), unpack_ids(predictions.labels)
@@ -359,7 +372,7 @@ def scores_of(predictions: Predictions) -> Scores:
         raise RecordError(
             f"predictions hold {len(guesses)} guesses for {len(labels)} labels, expected as many, and at least 1"
         )
-    hits = sum(guess == label for guess, label in zip(guesses, labels, strict=True))
+    hits = sum(map(operator.eq, guesses, labels))
     return Scores(top1=hits / len(labels), top5=predictions.in_top5 / len(labels))
 
 
@@ -462,27 +475,33 @@ def _decode(path: Path) -> Record:
     if len(raw) > MAX_BYTES:
         raise RecordError(f"{path}: has {len(raw)} bytes; a record has at most {MAX_BYTES}: keep other data elsewhere")
     try:
-        return msgspec.json.decode(migrate(raw, path), type=Record)
+        record: Record = _DECODER.decode(raw)
     except msgspec.ValidationError as error:
+        _refuse_other_version(_version_in(raw, path), path)  # what another kdbench wrote may have other fields
         text, _, place = str(error).partition(" - at ")
         field = place.strip("`") or "$"
         raise RecordError(f"{path}: {field}: {text[:1].lower()}{text[1:]}; {WAY_OUT}") from error
     except msgspec.DecodeError as error:
+        _refuse_other_version(_version_in(raw, path), path)
         raise RecordError(f"{path}: is not JSON ({error}); {WAY_OUT}") from error
+    _refuse_other_version(record.schema_version, path)
+    return record
 
 
-def migrate(raw: bytes, path: Path) -> bytes:
-    """Bring an older schema up to date; there is one version so far. Raises RecordError for a newer one."""
+def _version_in(raw: bytes, path: Path) -> Any:
     try:
-        version = json.loads(raw).get("schema_version")
+        return json.loads(raw).get("schema_version")
     except (ValueError, AttributeError) as error:
         raise RecordError(f"{path}: is not a JSON object ({error}); {WAY_OUT}") from error
+
+
+def _refuse_other_version(version: Any, path: Path) -> None:
+    """There is one version so far; an older one will be brought up to date here."""
     if version != SCHEMA_VERSION:
         raise RecordError(
             f"{path}: $.schema_version: found {version!r}, this kdbench reads {SCHEMA_VERSION}; "
             "install the kdbench that wrote it"
         )
-    return raw
 
 
 def problems_of(record: Record) -> list[str]:
@@ -585,7 +604,7 @@ def _list_problems(record: Record) -> Iterator[str]:
     largest = max(guesses + labels)
     if largest >= cell.num_classes:
         yield f"$.predictions: found class {largest}, the last of {cell.num_classes} is {cell.num_classes - 1}"
-    hits = sum(guess == label for guess, label in zip(guesses, labels, strict=True))
+    hits = sum(map(operator.eq, guesses, labels))
     if not hits <= record.predictions.in_top5 <= len(labels):
         yield f"$.predictions.in_top5: found {record.predictions.in_top5}, expected {hits} to {len(labels)}"
 
