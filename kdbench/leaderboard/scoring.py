@@ -113,7 +113,8 @@ class Milestone:
     """What a run had spent when its 1-view curve first reached an accuracy; ">N" in each field if it never did.
 
     `of_baseline` is the share of the paired baseline's last value that the accuracy stands for, or None for
-    a milestone of the board. Seconds are those of training and of waiting for data.
+    a milestone of the board. Seconds are those of training and of waiting for data, with those of the method's
+    phases before: they were spent, too, until then. Epochs, steps and samples are the board's own.
     """
 
     accuracy: float
@@ -128,7 +129,8 @@ def milestone(record: Record, accuracy: float, of_baseline: float | None = None)
     """The first epoch of a record's curve (under its board's smoothing rule) that reaches an accuracy."""
     epoch = epoch_reaching(_level(record), accuracy)
     until = record.epochs if isinstance(epoch, str) else record.epochs[:epoch]
-    spent = (until[-1].steps, until[-1].samples, math.fsum(row.seconds.train + row.seconds.data_wait for row in until))
+    seconds = record.cost.phases_s + math.fsum(row.seconds.train + row.seconds.data_wait for row in until)
+    spent = (until[-1].steps, until[-1].samples, seconds)
     if isinstance(epoch, str):
         return Milestone(accuracy, of_baseline, epoch, f">{spent[0]}", f">{spent[1]}", f">{spent[2]:.0f}")
     return Milestone(accuracy, of_baseline, epoch, *spent)

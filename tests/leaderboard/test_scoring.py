@@ -231,6 +231,13 @@ def test_a_milestone_is_told_in_epochs_steps_samples_and_seconds(board: Board) -
     assert reached.train_s == pytest.approx(3 * 4.5)
 
 
+def test_the_seconds_to_a_milestone_include_the_phases_before_and_its_epochs_do_not(board: Board) -> None:
+    plain = make_record(curve=[0.1, 0.2, 0.3, 0.4, 0.4, 0.4, 0.4, 0.5])
+    phased = msgspec.structs.replace(plain, cost=msgspec.structs.replace(plain.cost, phases_s=100.0))
+    assert milestone(phased, 0.3).epoch == milestone(plain, 0.3).epoch
+    assert milestone(phased, 0.3).train_s == pytest.approx(100 + 3 * 4.5)
+
+
 def test_a_milestone_that_was_not_reached_is_censored_in_every_unit(board: Board) -> None:
     missed = milestone(make_record(curve=[0.1] * 8), 0.3)
     assert (missed.epoch, missed.steps, missed.samples, missed.train_s) == (">8", ">80", ">320", ">36")
