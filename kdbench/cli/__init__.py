@@ -28,6 +28,9 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "doctor": ("kdbench.cli.doctor:doctor", "Say what this machine can do, and what is wrong with it."),
     "submit": ("kdbench.cli.records:submit", "Put the records of finished runs on their leaderboard."),
     "validate": ("kdbench.cli.records:validate", "Check records against the schema and their own numbers."),
+    "reproduce": ("kdbench.cli.records:reproduce", "Do a record's run again and say whether the two agree."),
+    "mark": ("kdbench.cli.records:mark", "Say who checked a record, and with what outcome."),
+    "withdraw": ("kdbench.cli.records:withdraw", "Take a record out of its leaderboard's tables."),
     "site": ("kdbench.cli.site:site", "Build the leaderboard pages and check that they are fresh."),
 }
 

@@ -1,15 +1,20 @@
-"""`kdbench submit` and `kdbench validate`: records of finished runs on their way to a leaderboard."""
+"""`kdbench submit`, `validate`, `withdraw`, `mark` and `reproduce`: the life of a record on a leaderboard."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kdbench.cli.board import BOARDS_OPTION, boards_folder
 
+if TYPE_CHECKING:
+    from kdbench.records import Record
+    from kdbench.reproduce import Repetition
+
 RUN_FOLDER = click.Path(path_type=Path, exists=True)
+NEXT = "next: `kdbench site build`, look at the pages, then commit the records and the site together"
 
 
 @click.command(short_help="Put the records of finished runs on their leaderboard.")
@@ -17,35 +22,197 @@ RUN_FOLDER = click.Path(path_type=Path, exists=True)
 @click.option("--author", help="Who submits: a name or a handle.")
 @click.option("--link", help="A paper, a page or a repository about these runs.")
 @click.option("--licence", help="The licence of the records, such as CC-BY-4.0.")
+@click.option("--reinstate", is_flag=True, help="Put a record back that was withdrawn.")
 @BOARDS_OPTION
-def submit(
-    runs: tuple[Path, ...], author: str | None, link: str | None, licence: str | None, boards: Path | None
-) -> None:
+def submit(runs: tuple[Path, ...], boards: Path | None, **given: Any) -> None:
     """Put the records of finished runs (RUN_DIR/record.json) on their leaderboard."""
+    from kdbench.leaderboard.reference import baseline_notes
     from kdbench.leaderboard.submit import submit_run
+    from kdbench.records import read_record
 
+    written = {}
     for run in runs:
-        place, word = submit_run(run, boards_folder(boards), author=author, link=link, licence=licence)
+        place, word = submit_run(run, boards_folder(boards), **given)
         click.echo(f"{run}: {word} {place}")
-    click.echo("next: `kdbench site build`, look at the pages, then commit the records and the site together")
+        written[place] = read_record(place)
+    for place, note in baseline_notes(written, boards_folder(boards)).items():
+        click.echo(f"{place}: note: {note}")
+    click.echo(NEXT)
 
 
 @click.command(short_help="Check records against the schema and their own numbers.")
-@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="FILE...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of a record.")
-def validate(files: tuple[Path, ...], schema: bool) -> None:
-    """Check records: `file: $.path: found, expected; way out` for each fault, and exit 1 if there is one."""
+@BOARDS_OPTION
+def validate(paths: tuple[Path, ...], schema: bool, boards: Path | None) -> None:
+    """Check records: `file: $.path: found, expected; way out` for each fault, and exit 1 if there is one.
+
+    A folder stands for the records, withdrawn ones too, of all boards in it, or for the record of a run.
+    """
     import json
 
-    from kdbench.records import json_schema, problems_of_file
+    from kdbench.leaderboard.reference import baseline_notes
+    from kdbench.leaderboard.submit import files_below
+    from kdbench.records import json_schema
 
     if schema:
         click.echo(json.dumps(json_schema(), indent=1))
         return
-    if not files:
+    if not paths:
         raise click.UsageError("name at least one FILE, or give --schema")
-    problems: dict[Path, Any] = {path: problems_of_file(path) for path in files}
-    for path, lines in problems.items():
-        click.echo("\n".join(lines) if lines else f"{path}: sound")
+    files = [file for path in paths for file in files_below(path)]
+    problems: dict[Path, list[str]] = {}
+    sound: dict[Path, Record] = {}
+    for file in files:
+        problems[file] = _check(file, sound)
+    notes = baseline_notes(sound, boards_folder(boards))
+    for file in files:
+        click.echo("\n".join(problems[file]) or f"{file}: sound")
+        if file in notes:
+            click.echo(f"{file}: note: {notes[file]}")
     if any(problems.values()):
         raise click.exceptions.Exit(1)
+
+
+def _check(file: Path, sound: dict[Path, Record]) -> list[str]:
+    """Everything that is wrong with a file; one in which nothing is joins the sound ones."""
+    from kdbench.leaderboard.submit import problems_of_place
+    from kdbench.records import problems_of_file, read_record
+
+    problems = problems_of_file(file)
+    if problems:
+        return problems
+    record = read_record(file)
+    problems = problems_of_place(file, record)
+    if not problems:
+        sound[file] = record
+    return problems
+
+
+@click.command(short_help="Take a record out of its leaderboard's tables.")
+@click.argument("named", metavar="RECORD")
+@click.option("--reason", required=True, help="Why; it stays beside the run.")
+@BOARDS_OPTION
+def withdraw(named: str, reason: str, boards: Path | None) -> None:
+    """Move a RECORD (its run id, or the path of its file) from records/ to withdrawn/, with the reason.
+
+    Its page stays, marked as withdrawn, and the changelog says so; it takes part in no table.
+    """
+    from kdbench.leaderboard import submit as board_files
+
+    place, goal = board_files.withdraw(named, reason, boards_folder(boards))
+    click.echo(f"{place}: withdrawn to {goal}")
+    click.echo(NEXT)
+
+
+@click.command(short_help="Say who checked a record, and with what outcome.")
+@click.argument("named", metavar="RECORD")
+@click.argument("state", type=click.Choice(["reproduced", "maintainers", "disputed"]))
+@click.option("--by", required=True, help="Who checked it: a name or a handle.")
+@click.option("--note", help="What was found; a dispute needs one.")
+@BOARDS_OPTION
+def mark(named: str, state: Any, by: str, note: str | None, boards: Path | None) -> None:
+    """Write into a RECORD (its run id, or the path of its file) who checked it, today, and the outcome.
+
+    reproduced: by someone else than who submitted it; maintainers: by the maintainers of the board; disputed: the
+    run is shown without a rank, with the note. What was said before is kept.
+    """
+    from kdbench.leaderboard import submit as board_files
+
+    place, word = board_files.mark(named, state, boards_folder(boards), by=by, note=note)
+    click.echo(f"{place}: {word}")
+    click.echo(NEXT)
+
+
+@click.command(short_help="Do a record's run again and say whether the two agree.")
+@click.argument("named", metavar="RECORD")
+@click.option("--dry-run", is_flag=True, help="Print the command of the run and do nothing.")
+@click.option("--teacher", help="KIND:PATH of a teacher that came from a file.")
+@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("reproduced"),
+    show_default=True,
+    help="Runs folder; not the one that the record's own run lies in.",
+)
+@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
+@BOARDS_OPTION
+def reproduce(named: str, dry_run: bool, boards: Path | None, **given: Any) -> None:
+    """Do the run of a RECORD (a run id on a board, or the path of a record.json) again, its teacher's first.
+
+    Exit 0 when the accuracy agrees within the band in which a further seed of its row would lie, 1 when not. The
+    same command continues a repetition that was interrupted.
+    """
+    from kdbench.leaderboard.scoring import load_records
+    from kdbench.reproduce import compare, lines_of, mark_command, write_report
+
+    repetition = _repetition(named, given, boards_folder(boards))
+    for edited in repetition.edited:
+        click.echo(f"edited since: {edited}", err=True)
+    if dry_run:
+        click.echo(_command(repetition, given, boards))
+        return
+    board = repetition.request.board
+    again = _repeated(repetition, given)
+    agreement = compare(repetition.record, again, board, load_records(board, boards_folder(boards)))
+    click.echo("\n".join(lines_of(agreement)))
+    click.echo(f"  {write_report(agreement, given['runs'])}")
+    click.echo(f"next: {mark_command(agreement)}")
+    if not agreement.agrees:
+        raise click.exceptions.Exit(1)
+
+
+def _repetition(named: str, given: dict[str, Any], boards: Path) -> Repetition:
+    """The record of a file or a run's folder as it lies there, else of a run id on a board."""
+    from kdbench.leaderboard.standings import read_board
+    from kdbench.leaderboard.submit import files_below, find_record
+    from kdbench.records import read_record
+    from kdbench.registry import load_registry
+    from kdbench.reproduce import plan_repetition
+
+    path = Path(named)
+    record = read_record(files_below(path)[0]) if path.exists() else find_record(named, boards)[1]
+    registry = load_registry(given["plugins"])
+    return plan_repetition(record, read_board(record.board.name, boards), registry, given["teacher"])
+
+
+def _command(repetition: Repetition, given: dict[str, Any], boards: Path | None) -> str:
+    """The `kdbench run` line that the repetition comes to."""
+    import shlex
+
+    request = repetition.request
+    words = shlex.split(request.command())
+    if boards and "--board" in words:
+        words[words.index("--board") + 1] = str(boards / request.board.name / "board.toml")
+    words += ["--runs", str(given["runs"])]
+    words += ["--device", given["device"]] if given["device"] else []
+    words += [word for place in given["videos"] for word in ("--videos", place)]
+    words += [word for file in given["plugins"] for word in ("--plugin", str(file))]
+    words += [] if _trusted(repetition.record) else ["--untrusted-teacher"]
+    return shlex.join(words)
+
+
+def _trusted(record: Record) -> bool:
+    return record.teacher is None or record.teacher.trusted
+
+
+def _repeated(repetition: Repetition, given: dict[str, Any]) -> Record:
+    from kdbench.cli.arguments import videos_by_dataset
+    from kdbench.cli.progress import TerminalWatcher
+    from kdbench.data.material import Access
+    from kdbench.registry import load_registry
+    from kdbench.reproduce import repeat
+    from kdbench.run import Bench
+
+    folders = videos_by_dataset(given["videos"], repetition.request.board.data.dataset)
+    with TerminalWatcher() as watcher:
+        bench = Bench(
+            access=Access(registry=load_registry(given["plugins"]), watcher=watcher, videos=folders),
+            watcher=watcher,
+            runs=given["runs"],
+            device=given["device"],
+            untrusted_teacher=not _trusted(repetition.record),
+        )
+        return repeat(repetition, bench)

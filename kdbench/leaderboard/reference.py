@@ -66,7 +66,7 @@ def row_of(record: Record, board: Board, committed: Sequence[tuple[Path, Record]
 
 def baseline_notes(records: Mapping[Path, Record], boards: Path = BOARDS) -> dict[Path, str]:
     """One line for each baseline run that lies outside the band of the committed baselines of its cell."""
-    notes = {}
+    notes: dict[Path, str] = {}
     by_board = sorted(records.items(), key=lambda item: (item[1].board.name, item[0]))
     for name, group in groupby(by_board, key=lambda item: item[1].board.name):
         if name in folders(boards):

@@ -143,7 +143,10 @@ def files_below(path: Path) -> list[Path]:
         return [path]
     if (path / "record.json").is_file():
         return [path / "record.json"]
-    return sorted(file for name in (RECORDS, WITHDRAWN) for file in path.rglob("*.json") if file.parent.name == name)
+    found = sorted(file for file in path.rglob("*.json") if file.parent.name in (RECORDS, WITHDRAWN))
+    if not found:
+        raise RecordError(f"{path}: holds no record; name a record's file, a run's folder, or the folder of the boards")
+    return found
 
 
 def problems_of_place(path: Path, record: Record) -> list[str]:

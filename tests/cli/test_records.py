@@ -1,4 +1,4 @@
-"""`kdbench submit` and `kdbench validate`."""
+"""`kdbench submit`, `validate`, `withdraw`, `mark` and `reproduce` as a user meets them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from kdbench.cli.records import submit, validate
-from kdbench.errors import BoardError, RecordError
+from kdbench.board import load_board
+from kdbench.cli.records import mark, reproduce, submit, validate, withdraw
+from kdbench.errors import BoardError, RecordError, RunFailed
+from kdbench.leaderboard.submit import submit_run
 from kdbench.records import Record, Verification, read_record, to_json
-from tests.factories import broken, make_record, write_board, write_records
+from kdbench.run import execute
+from tests.conftest import TINY
+from tests.factories import broken, make_record, trio, write_board, write_records
+from tests.tiny import bench, request
 
 
 @pytest.fixture
@@ -153,3 +159,141 @@ def test_validate_of_nothing_says_what_to_give() -> None:
     result = CliRunner().invoke(validate, [])
     assert result.exit_code == 2
     assert "name at least one FILE, or give --schema" in result.output
+
+
+def test_validate_of_a_folder_checks_every_record_of_its_boards_withdrawn_ones_too(boards: Path) -> None:
+    kept, gone = make_record(), make_record(seed=1)
+    write_records(boards, [kept, gone])
+    CliRunner().invoke(withdraw, [gone.run_id, "--reason", "wrong labels", "--boards", str(boards)])
+    result = CliRunner().invoke(validate, [str(boards)])
+    assert result.output.splitlines() == [
+        f"{boards}/small/records/{kept.run_id}.json: sound",
+        f"{boards}/small/withdrawn/{gone.run_id}.json: sound",
+    ]
+
+
+def test_validate_of_a_folder_without_records_says_what_to_give(tmp_path: Path) -> None:
+    error = CliRunner().invoke(validate, [str(tmp_path)]).exception
+    assert isinstance(error, RecordError)
+    assert "holds no record" in str(error)
+
+
+def test_validate_names_a_record_in_the_wrong_folder(boards: Path) -> None:
+    record = make_record(submission={"withdrawn": {"reason": "leak", "date": "2024-01-01"}})
+    (path,) = write_records(boards, [record])
+    result = CliRunner().invoke(validate, [str(path)])
+    assert result.exit_code == 1
+    assert "move the file to withdrawn/" in result.output
+
+
+def test_validate_notes_a_baseline_far_from_the_others_and_refuses_nothing(boards: Path, tmp_path: Path) -> None:
+    write_records(boards, trio([10, 11, 10]))
+    path = run_folder(tmp_path, make_record(hits=20, seed=7)) / "record.json"
+    result = CliRunner().invoke(validate, [str(path), "--boards", str(boards)])
+    assert result.exit_code == 0
+    sound, note = result.output.splitlines()
+    assert sound == f"{path}: sound"
+    assert note.startswith(f"{path}: note: this baseline reaches 100.0 % top-1")
+
+
+def test_submit_notes_a_baseline_far_from_the_others(boards: Path, tmp_path: Path) -> None:
+    write_records(boards, trio([10, 11, 10]))
+    result = call(boards, run_folder(tmp_path, make_record(hits=20, seed=7)))
+    assert "the protocol may have changed on your machine" in result.output
+
+
+def test_withdraw_says_where_the_record_went(boards: Path) -> None:
+    record = make_record()
+    write_records(boards, [record])
+    result = CliRunner().invoke(withdraw, [record.run_id, "--reason", "wrong labels", "--boards", str(boards)])
+    assert f"withdrawn to {boards}/small/withdrawn/{record.run_id}.json\n" in result.output
+
+
+def test_submit_puts_a_withdrawn_record_back_when_it_is_told_to(boards: Path, tmp_path: Path) -> None:
+    record = make_record()
+    (place,) = write_records(boards, [record])
+    CliRunner().invoke(withdraw, [record.run_id, "--reason", "wrong labels", "--boards", str(boards)])
+    assert isinstance(call(boards, run_folder(tmp_path, record)).exception, RecordError)
+    assert f"written to {place}" in call(boards, run_folder(tmp_path, record), "--reinstate").output
+
+
+def test_mark_says_what_changed(boards: Path) -> None:
+    record = make_record()
+    (place,) = write_records(boards, [record])
+    words = [record.run_id, "maintainers", "--by", "cy", "--boards", str(boards)]
+    assert f"{place}: self-reported -> maintainers\n" in CliRunner().invoke(mark, words).output
+
+
+def test_mark_knows_three_outcomes(boards: Path) -> None:
+    result = CliRunner().invoke(mark, ["any", "perfect", "--by", "cy", "--boards", str(boards)])
+    assert result.exit_code == 2
+    assert "'reproduced', 'maintainers', 'disputed'" in result.output
+
+
+# --- reproduce ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def repeatable(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record]:
+    """A board with one real run."""
+    boards = tmp_path_factory.mktemp("boards")
+    (boards / "tiny").mkdir()
+    (boards / "tiny" / "board.toml").write_text(TINY.read_text())
+    record = execute(request(load_board(str(TINY))), bench(boards / "runs"))
+    submit_run(boards / "runs" / "tiny" / record.run_id, boards)
+    return boards, record
+
+
+def again(boards: Path, *words: Any) -> Result:
+    return CliRunner().invoke(reproduce, [*map(str, words), "--boards", str(boards)])
+
+
+def test_reproduce_of_a_sound_record_agrees_reports_and_offers_the_mark(
+    repeatable: tuple[Path, Record], tmp_path: Path
+) -> None:
+    boards, record = repeatable
+    result = again(boards, record.run_id, "--runs", tmp_path, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert f"{record.run_id}: every measured value is equal" in result.output
+    assert f"next: kdbench mark {record.run_id} reproduced --note" in result.output
+    report = json.loads((tmp_path / "tiny" / record.run_id / "reproduction.json").read_text())
+    assert (report["agrees"], report["exact"], report["first_differing_epoch"]) == (True, True, None)
+
+
+def test_reproduce_of_a_record_with_other_numbers_fails_and_names_the_first_epoch(
+    repeatable: tuple[Path, Record], tmp_path: Path
+) -> None:
+    boards, record = repeatable
+    forged = msgspec.json.decode(broken(record, epochs__1__train_top1=0.125, predictions=everything_right(record)))
+    forged["derived"] |= {"top1": 1.0, "top5": 1.0, "late": 1.0}
+    forged["stages"][2] |= {"top1": 1.0, "top5": 1.0}
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(forged))
+    result = again(boards, path, "--runs", tmp_path / "runs", "--device", "cpu")
+    assert result.exit_code == 1, result.output
+    assert "does not agree: top-1" in result.output
+    assert "the runs differ first in epoch 2: training top-1" in result.output
+    assert "its row has no band: that takes 3 committed seeds that differ" in result.output
+    assert f"next: kdbench mark {record.run_id} disputed" in result.output
+
+
+def everything_right(record: Record) -> dict[str, Any]:
+    labels = record.predictions.labels
+    return {"packed": labels, "labels": labels, "in_top5": record.cell.num_test_videos}
+
+
+def test_dry_run_prints_the_command_and_does_nothing(repeatable: tuple[Path, Record], tmp_path: Path) -> None:
+    boards, record = repeatable
+    result = again(boards, record.run_id, "--dry-run", "--runs", tmp_path / "new")
+    assert result.output == (
+        f"kdbench run --board {boards}/tiny/board.toml --student r3d --method scratch --fraction 1 --seed 0 "
+        f"--runs {tmp_path / 'new'}\n"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_reproduce_does_not_read_the_records_own_run_again(repeatable: tuple[Path, Record]) -> None:
+    boards, record = repeatable
+    error = again(boards, record.run_id, "--runs", boards / "runs").exception
+    assert isinstance(error, RunFailed)
+    assert "name another folder with --runs" in str(error)
