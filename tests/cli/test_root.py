@@ -47,7 +47,8 @@ def test_the_help_in_the_table_is_the_commands_own(name: str) -> None:
 
 def test_the_help_names_every_command_on_one_line() -> None:
     lines = CliRunner().invoke(main, ["--help"]).output.splitlines()
-    assert [name for name, (_, summary) in COMMANDS.items() if f"  {name:<8}  {summary}" not in lines] == []
+    width = max(map(len, COMMANDS))
+    assert [name for name, (_, summary) in COMMANDS.items() if f"  {name:<{width}}  {summary}" not in lines] == []
 
 
 def test_the_help_imports_no_command() -> None:
