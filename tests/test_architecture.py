@@ -103,6 +103,7 @@ ROOMS = [
     "kdbench.leaderboard.profiles",
     "kdbench.leaderboard.cellpage",
     "kdbench.leaderboard.runpage",
+    "kdbench.leaderboard.cellstudy",
     "kdbench.leaderboard.changelogpage",
     "kdbench.leaderboard.pages",
     "kdbench.leaderboard.site",

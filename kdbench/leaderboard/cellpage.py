@@ -1,13 +1,220 @@
-"""What the page of one cell shows: all its rows against each other, over the epochs and video by video."""
+"""What the page of one cell shows: its rows over the epochs, against each other, and against their teachers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from kdbench.leaderboard.standings import Row, Standings
+from markupsafe import Markup
+
+from kdbench.leaderboard import formats
+from kdbench.leaderboard.answer import answer_of
+from kdbench.leaderboard.cellstudy import CURVE_COLUMNS, PAIR_COLUMNS, CellStudy, curve_of
+from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, epoch_axis, line_chart, share_axis, thinned
+from kdbench.leaderboard.pairwise import ClassGain
+from kdbench.leaderboard.profiles import reached_by, staircase
+from kdbench.leaderboard.scoring import EQUAL, NO_TEACHER, RowKey
+from kdbench.leaderboard.standings import STAGES, Row
+
+LEVEL = 0.05  # of the corrected p, below which two rows are said to differ
+MANY_CLASSES, ENDS, FEW = 24, 10, 3  # classes shown whole; else so many from either end, and of other rows
+MANY_RANKS = 12
 
 
-def cell_context(standings: Standings, rows: Sequence[Row]) -> dict[str, Any]:
-    """The names that the cell template uses; `rows` are those of one cell, in the board's order."""
-    return {"board": standings.board, "key": rows[0].key, "rows": rows}
+@dataclass(frozen=True)
+class Figure:
+    """A chart under its title."""
+
+    title: str
+    chart: Markup
+
+
+@dataclass(frozen=True)
+class Duel:
+    """One field of the matrix: the row beside it against the one above, in points; `tone` is "" where unsure."""
+
+    points: str
+    p: str
+    counts: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """A row's classes of the largest gains and losses."""
+
+    label: str
+    best: tuple[ClassGain, ...]
+    worst: tuple[ClassGain, ...]
+
+
+def cell_context(name: str, study: CellStudy) -> dict[str, Any]:
+    """The names that the cell template uses; `name` is that of the cell's files."""
+    board, rows = study.standings.board, study.rows
+    answer = answer_of(replace(study.standings, rows=rows, overall=None))
+    drawn = rows[:STYLES]
+    differing = sum(pair.corrected < LEVEL for pair in study.pairs)
+    return {
+        "name": name,
+        "board": board,
+        "key": rows[0].key,
+        "place": place_of(study),
+        "sentence": answer.sentence,
+        "basis": list(basis_of(rows)),
+        "lines": list(enumerate(rows)),
+        "styles": STYLES,
+        "labels": [label_of(row.key) for row in rows],
+        "drawn": len(drawn),
+        "figures": [Figure("Accuracy by epoch", curve_chart(rows)), Figure("From early to late", rank_chart(rows))],
+        "survivals": list(survival_charts(study)),
+        "matrix": matrix_of(study),
+        "shown": study.shown,
+        "left_out": len(rows) - len(study.shown),
+        "family": study.family,
+        "differing": differing,
+        "likenesses": [each for each in study.likenesses if any((each.teacher, each.baseline, each.seeds))],
+        "best": best_classes(study),
+        "others": list(other_classes(study)),
+        "variances": study.variances,
+        "subsets": sorted({key.subset_seed for key in _siblings(study)}),
+        "columns": {"curves": CURVE_COLUMNS, "pairs": PAIR_COLUMNS},
+    }
+
+
+def place_of(study: CellStudy) -> str:
+    """ "slim on 50 % of the training videos", with the subset seed where the cell has siblings."""
+    key = study.rows[0].key
+    several = len({each.subset_seed for each in _siblings(study)}) > 1
+    drawn = f", subset seed {key.subset_seed}" if several else ""
+    return f"{key.student} on {formats.fraction(key.fraction)} of the training videos{drawn}"
+
+
+def _siblings(study: CellStudy) -> list[RowKey]:
+    own = study.rows[0].key
+    return [
+        row.key for row in study.standings.rows if (row.key.student, row.key.fraction) == (own.student, own.fraction)
+    ]
+
+
+def basis_of(rows: Sequence[Row]) -> Iterator[str]:
+    """What the answer rests on: the leading row, the baseline, and how many runs there are."""
+    gains = [row for row in rows if row.gain and not row.is_baseline]
+    if gains:
+        lead = max(gains, key=lambda row: (row.gain.mean if row.gain else 0.0, row.key))
+        rank = f", rank {lead.rank}" if lead.rank else ""
+        assert lead.gain is not None, "chosen among those with a gain"
+        gain = f"{formats.points(lead.gain.mean)} {formats.half(lead.gain) or f'({formats.spread(lead.gain)})'}"
+        yield f"The largest mean gain is that of {label_of(lead.key)}: {gain} points{rank}."
+    for row in rows:
+        if row.is_baseline:
+            found = f"{formats.percent(row.accuracy.mean)} {formats.half(row.accuracy)}".rstrip()
+            yield f"Without a teacher the student reaches {found} %."
+    yield f"{formats.counted(len(rows), 'row')} with {formats.counted(sum(len(row.runs) for row in rows), 'run')}."
+
+
+def label_of(key: RowKey) -> str:
+    """ "soft, teacher broad"."""
+    return f"{key.method}, no teacher" if key.teacher == NO_TEACHER else f"{key.method}, teacher {key.teacher}"
+
+
+# --- charts ------------------------------------------------------------------------------------------------
+
+
+def curve_chart(rows: Sequence[Row]) -> Markup:
+    """Mean 1-view test accuracy by epoch of the first rows; the baseline is drawn last, over the others."""
+    series = []
+    for style, row in enumerate(rows[:STYLES]):
+        points = thinned([(float(each.epoch), each.mean) for each in curve_of(row)])
+        series.append(Series(label_of(row.key), points, style, markers=False))
+    first = rows[0].runs[0].record
+    y = share_axis([value for each in series for _, value in each.points], "accuracy, %")
+    marks = tuple((float(mark.epoch), mark.stage) for mark in first.stages)
+    title = "Mean 1-view test accuracy by epoch"
+    return line_chart(Panel(title, tuple(reversed(series)), epoch_axis(len(first.epochs)), y, marks))
+
+
+def rank_chart(rows: Sequence[Row]) -> Markup:
+    """The places of the first rows among all of the cell at the end of each stage, the best on top."""
+    series = []
+    for style, row in enumerate(rows[:STYLES]):
+        places = [1 + sum(other.stages[stage] > row.stages[stage] + EQUAL for other in rows) for stage in STAGES]
+        spots = tuple((float(at), float(place)) for at, place in enumerate(places))
+        series.append(Series(label_of(row.key), spots, style))
+    step = 1 if len(rows) <= MANY_RANKS else 5 if len(rows) <= 5 * MANY_RANKS else 20
+    places = [1, *range(step, len(rows) + 1, step)] if step > 1 else list(range(1, len(rows) + 1))
+    y = Axis(len(rows) + 0.4, 0.6, tuple((float(place), str(place)) for place in places), "place by accuracy")
+    x = Axis(-0.25, 2.25, tuple((float(at), stage) for at, stage in enumerate(STAGES)), "stage of training")
+    return line_chart(Panel("Place by accuracy at the end of each stage", tuple(reversed(series)), x, y))
+
+
+def survival_charts(study: CellStudy) -> Iterator[Figure]:
+    """For each goal that a drawn row's run has reached, the share of the runs that had reached it by an epoch."""
+    drawn = study.reached[:STYLES]
+    last = len(study.rows[0].runs[0].record.epochs)
+    y = Axis(0.0, 1.0, tuple((share / 4, f"{25 * share}") for share in range(5)), "runs that reached it, %")
+    for goal in drawn[0][1]:
+        series = []
+        for style, (row, goals) in enumerate(drawn):
+            if steps := reached_by(goals[goal]):
+                corners = staircase(steps, 1.0, float(max(2, last)))
+                series.append(Series(label_of(row.key), corners, style, markers=False))
+        if series:
+            title = goal_title(goal)
+            panel = Panel(f"Share of the runs that reached {title}", tuple(reversed(series)), epoch_axis(last), y)
+            yield Figure(title[0].upper() + title[1:], line_chart(panel))
+
+
+def goal_title(goal: str) -> str:
+    """ "0.5" -> "50 %"; "baseline 0.9" -> "90 % of the paired baseline"."""
+    share = formats.fraction(float(goal.split()[-1]))
+    return f"{share} of the paired baseline" if goal.startswith("baseline") else f"{share} accuracy"
+
+
+# --- tables ------------------------------------------------------------------------------------------------
+
+
+def matrix_of(study: CellStudy) -> list[list[Duel | None]]:
+    """The shown rows against each other; None on the diagonal and where two rows cannot be compared."""
+    count = len(study.shown)
+    matrix: list[list[Duel | None]] = [[None] * count for _ in range(count)]
+    for pair in study.pairs:
+        for at, other, found in (
+            (pair.first, pair.second, pair.comparison),
+            (pair.second, pair.first, pair.comparison.reversed()),
+        ):
+            sure = pair.corrected < LEVEL and found.difference
+            tone = ("up" if found.difference > 0 else "down") if sure else ""
+            counts = f"{found.first_only}:{found.second_only}"
+            matrix[at][other] = Duel(formats.points(found.difference), p_text(pair.corrected), counts, tone)
+    return matrix
+
+
+def p_text(p: float) -> str:
+    """ "<0.001", "0.012", "0.35", "1"."""
+    if p < 0.001:
+        return "<0.001"
+    return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}" if p < 0.995 else "1"
+
+
+def best_classes(study: CellStudy) -> dict[str, Any] | None:
+    """The classes of the row with the largest gain, all of them or those at either end."""
+    if not study.classes:
+        return None
+    row, gains = study.classes[0]
+    whole = len(gains) <= MANY_CLASSES
+    return {
+        "label": label_of(row.key),
+        "gains": gains if whole else (*gains[:ENDS], *gains[-ENDS:]),
+        "hidden": 0 if whole else len(gains) - 2 * ENDS,
+        "seeds": row.gain.n if row.gain else len(row.runs),
+        "reach": max(0.01, *(abs(gain.gain) for gain in gains)),
+    }
+
+
+def other_classes(study: CellStudy) -> Iterator[Extremes]:
+    """The largest gains and losses of the other rows that are compared with each other."""
+    for row, gains in study.classes[1:]:
+        best = tuple(gain for gain in gains[:FEW] if gain.gain > 0)
+        worst = tuple(gain for gain in reversed(gains[-FEW:]) if gain.gain < 0)
+        yield Extremes(label_of(row.key), best, worst)

@@ -58,6 +58,11 @@ def reached_by(reached: Reached | None) -> str:
     return "" if reached is None else f"{reached.reached} of {reached.n} reached"
 
 
+def kappa(value: float) -> str:
+    """0.6643 -> "0.66"."""
+    return f"{value:.2f}".replace("-", MINUS)
+
+
 def number(value: float) -> str:
     """A plain number with four significant digits and no needless zeros."""
     return f"{value:.4g}".replace("-", MINUS)

@@ -15,6 +15,7 @@ from kdbench.board import BOARDS, Board
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.cellpage import cell_context
+from kdbench.leaderboard.cellstudy import CELL_FILES, cell_studies
 from kdbench.leaderboard.changelogpage import changelog_context, feed_context
 from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.comparepage import compare_context
@@ -24,7 +25,7 @@ from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
 from kdbench.leaderboard.render import render, theme_file
 from kdbench.leaderboard.reported import Reported, read_reported
 from kdbench.leaderboard.runpage import run_context
-from kdbench.leaderboard.standings import Standings, folders, named_cells, read_standings
+from kdbench.leaderboard.standings import Standings, folders, read_standings
 from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, milestone_table, to_csv, to_json
 
 Make = Callable[[], bytes]
@@ -76,8 +77,10 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
         plan[f"{name}/leaderboard.{ending}"] = partial(_text, written, standings)
     if reported:
         plan |= _page(f"{name}/paper.html", "paper.html.j2", partial(paper_context, standings, reported))
-    for cell, rows in named_cells(standings.rows).items():
-        plan |= _page(f"{name}/cells/{cell}.html", "cell.html.j2", partial(cell_context, standings, rows))
+    for cell, study in cell_studies(standings).items():
+        start = f"{name}/cells/{cell}"
+        plan |= _page(f"{start}.html", "cell.html.j2", partial(cell_context, cell, study))
+        plan |= {f"{start}{end}": partial(made, study) for end, made in CELL_FILES.items()}
     for run in (*standings.runs, *standings.runs.withdrawn):
         start = f"{name}/runs/{run.record.run_id}"
         plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from kdbench.leaderboard.scoring import Reached
+from kdbench.leaderboard.scoring import Reached, RowKey
 from kdbench.leaderboard.standings import Row, entry_of
 
 Step = tuple[float, float]
@@ -161,10 +161,16 @@ def split_variance(values: Mapping[tuple[int, int], float]) -> VarianceSplit | N
     )
 
 
-def runs_by_seeds(rows: Sequence[Row], row: Row) -> dict[tuple[int, int], float]:
-    """The accuracies of all runs of a row's student, fraction, teacher and method, by subset and training seed."""
-    alike = [each for each in rows if each.key._replace(subset_seed=0) == row.key._replace(subset_seed=0)]
-    return {(each.key.subset_seed, run.record.seed): run.record.derived.top1 for each in alike for run in each.runs}
+def runs_by_seeds(rows: Iterable[Row]) -> dict[RowKey, dict[tuple[int, int], float]]:
+    """The accuracies of each student, fraction, teacher and method by subset and training seed.
+
+    A key is that of the entry's rows with subset seed 0, whether or not there is such a row.
+    """
+    found: dict[RowKey, dict[tuple[int, int], float]] = {}
+    for row in rows:
+        accuracies = found.setdefault(row.key._replace(subset_seed=0), {})
+        accuracies |= {(row.key.subset_seed, run.record.seed): run.record.derived.top1 for run in row.runs}
+    return found
 
 
 def _deviation(variance: float) -> float | None:

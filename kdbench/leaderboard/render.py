@@ -36,7 +36,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     words = (formats.percent, formats.points, formats.half, formats.fraction, formats.seconds, formats.epochs)
-    for word in (*words, formats.spread, formats.reached_by, formats.number, formats.counted):
+    for word in (*words, formats.spread, formats.reached_by, formats.number, formats.kappa, formats.counted):
         environment.filters[word.__name__] = word
     environment.filters["cell_name"] = cell_name
     environment.globals |= {"swatch": charts.swatch, "whisker": charts.whisker, "nothing": formats.NOTHING}

@@ -47,7 +47,8 @@ class Row:
     `unpaired` counts seeds without a baseline run; they are left out of `gain`. `rank` is "2" or "1-3" for
     rows whose gains cannot be told apart, None for the baseline and without an interval. Costs are mean seconds
     of one run, None where the runs come from more than one class of device or a cost is not known. `pretext`
-    is the accuracy of the pretext task on the test videos, `majority` that of always naming one transform.
+    is the accuracy of the pretext task on the test videos, `majority` that of always naming one transform;
+    `teacher_clips` is how many clips passed the teacher in one run, on average, None where no teacher is asked.
     """
 
     key: RowKey
@@ -68,6 +69,7 @@ class Row:
     rank: str | None = None
     pretext: Estimate | None = None
     majority: float | None = None
+    teacher_clips: float | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,7 @@ def _row(board: Board, key: RowKey, runs: tuple[Run, ...]) -> Row:
         privileged=any(record.teacher is not None and record.teacher.privileged is True for record in records),
         pretext=estimate([result.top1 for result in told]),
         majority=_mean([result.majority for result in told]) if told else None,
+        teacher_clips=_mean([_teacher_clips(record) for record in records]) or None,
     )
 
 
@@ -297,6 +300,11 @@ def _costs(records: Sequence[Record]) -> tuple[float | None, float | None]:
     lessons = [record.teacher.train_s if record.teacher else 0.0 for record in records]
     known = [seconds for seconds in lessons if seconds is not None]
     return own, own + _mean(known) if len(known) == len(lessons) else None
+
+
+def _teacher_clips(record: Record) -> float:
+    """Clips that passed the teacher in a run's steps; those of a method's own phases are not recorded."""
+    return float(record.method.teacher_clips_per_step * record.epochs[-1].steps) if record.teacher else 0.0
 
 
 def _surely_better(one: Estimate, other: Estimate) -> bool:

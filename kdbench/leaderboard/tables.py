@@ -38,7 +38,8 @@ def _row_cells(standings: Standings, row: Row) -> dict[str, Any]:
         for goal, reached in milestones.items():
             cells[f"{name}_{goal}"] = None if reached is None else str(reached.median)
             cells[f"{name}_{goal}_reached"] = None if reached is None else f"{reached.reached} of {reached.n}"
-    cells |= {"run_s": row.cost_s, "run_with_teacher_s": row.cost_with_teacher_s, "devices": ", ".join(row.devices)}
+    cells |= {"run_s": row.cost_s, "run_with_teacher_s": row.cost_with_teacher_s, "teacher_clips": row.teacher_clips}
+    cells |= {"devices": ", ".join(row.devices)}
     cells |= {"cells_filled": covered.get(entry_of(row)), "runs": " ".join(run.record.run_id for run in row.runs)}
     return cells
 

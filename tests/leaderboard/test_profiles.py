@@ -184,5 +184,5 @@ def test_runs_of_all_subsets_of_one_entry_are_brought_together(tmp_path: Path) -
         make_record(hits=9),
     ]
     found = standings_of(board, place_runs(board, [(Path(f"{each.run_id}.json"), each) for each in records])).rows
-    row = next(row for row in found if row.is_baseline and row.key.fraction == 0.5)
-    assert runs_by_seeds(found, row) == {(0, 0): 0.5, (0, 1): 0.55, (1, 0): 0.6, (1, 1): 0.65}
+    key = next(row.key for row in found if row.is_baseline and row.key.fraction == 0.5)
+    assert runs_by_seeds(found)[key] == {(0, 0): 0.5, (0, 1): 0.55, (1, 0): 0.6, (1, 1): 0.65}
