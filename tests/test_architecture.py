@@ -97,6 +97,8 @@ ROOMS = [
     "kdbench.leaderboard.render",
     "kdbench.leaderboard.protocolpage",
     "kdbench.leaderboard.paperpage",
+    "kdbench.leaderboard.columns",
+    "kdbench.leaderboard.boardcharts",
     "kdbench.leaderboard.boardpage",
     "kdbench.leaderboard.comparepage",
     "kdbench.leaderboard.pairwise",

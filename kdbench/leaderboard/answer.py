@@ -1,22 +1,41 @@
-"""The first sentence of a board's page: does a teacher help here, by how much, and how sure are we."""
+"""The first words of a board's page: does a teacher help here, by how much, how sure are we, what does it cost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-from kdbench.leaderboard.formats import counted, half, points, spread
-from kdbench.leaderboard.scoring import Estimate
+from kdbench.leaderboard.formats import NOTHING, counted, half, points, spread
+from kdbench.leaderboard.scoring import Estimate, RowKey
 from kdbench.leaderboard.standings import Row, Standings
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+Factors = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A question, the number that answers it, and what the number is."""
+
+    question: str
+    value: str
+    note: str
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The sentence, what it rests on, and the gain in short for a list of boards. `tone` picks a mark."""
+    """The sentence, what it rests on, the gain in short for a list of boards, and the cost as a sentence.
+
+    `tone` picks a mark. `figures` say the same in numbers; without a comparison there are none.
+    """
 
     sentence: str
     basis: str
     short: str
     tone: str
+    cost: str = ""
+    figures: tuple[Figure, ...] = ()
 
 
 def answer_of(standings: Standings) -> Answer:
@@ -27,24 +46,86 @@ def answer_of(standings: Standings) -> Answer:
         sentence = "No answer yet: no run with a teacher stands beside its baseline run."
         return Answer(sentence, basis, "no comparison yet", "open")
     measured = [row for row in compared if row.gain and row.gain.half is not None]
+    costs = list(cost_factors(standings.rows).values())
+    cost, figures = _cost(costs), _figures(standings.overall, compared, costs)
     if not measured:
         sentence = (
             f"Too early to say: {_kinds(compared)} only. "
             f"Beside its baseline, a teacher changed accuracy by {_span(compared)}."
         )
-        return Answer(sentence, basis, f"{_span(compared)}, {_kinds(compared)}", "open")
+        return Answer(sentence, basis, f"{_span(compared)}, {_kinds(compared)}", "open", cost, figures)
     sentence, tone = _verdict(measured)
     bare = [row for row in compared if row not in measured]
     if bare:
         sentence += f" Not counted for want of an interval: {counted(len(bare), 'comparison')} ({_kinds(bare)})."
     overall = standings.overall
     short = _in_short(overall) if overall else _span(measured)
-    return Answer(sentence, basis, short, tone)
+    return Answer(sentence, basis, short, tone, cost, figures)
+
+
+def cost_factors(rows: Iterable[Row]) -> dict[RowKey, Factors]:
+    """For each row with a teacher the time of a run, without and with its teacher's training, over the baseline's.
+
+    Rows are left out where a time is not known, or where the two were not timed on one and the same class of device.
+    """
+    rows = list(rows)
+    alone = {row.key.cell: row for row in rows if row.is_baseline}
+    found: dict[RowKey, Factors] = {}
+    for row in rows:
+        base = alone.get(row.key.cell)
+        if row.is_baseline or base is None or len({*row.devices, *base.devices}) != 1:
+            continue
+        if base.cost_s and row.cost_s is not None and row.cost_with_teacher_s is not None:
+            found[row.key] = (row.cost_s / base.cost_s, row.cost_with_teacher_s / base.cost_s)
+    return found
+
+
+def _figures(overall: Estimate | None, compared: Sequence[Row], costs: Sequence[Factors]) -> tuple[Figure, ...]:
+    """One number for each of the four questions, with what it is."""
+    gains = [row.gain for row in compared if row.gain]
+    halves = [gain.half for gain in gains if gain.half is not None]
+    helps, sure = (NOTHING, "too early to say"), (NOTHING, f"no interval yet: {_kinds(compared)} only")
+    if halves:
+        higher, lower = _surely(compared)
+        worse = f", {len(lower)} surely worse" if lower else ""
+        helps = (f"{len(higher)} of {len(halves)}", f"comparisons surely better{worse}")
+        sure = (f"±{100 * median(halves):.1f}", f"points: the median 95 % interval, {_seeds(compared)}")
+    much = (points(median(gain.mean for gain in gains)), f"points in the median comparison, of {_span(compared)}")
+    if overall:
+        much = (points(overall.mean), f"points on average over all cells, {spread(overall, 'seed')}")
+    price = (NOTHING, "not timed on one class of device")
+    if costs:
+        own, full = _middle(costs)
+        price = (f"{TIMES}{full:.1f}", f"the time of a run alone with its teacher's training; {TIMES}{own:.1f} without")
+    questions = ("Does a teacher help?", "How much?", "How sure is that?", "What does it cost?")
+    return tuple(Figure(question, *said) for question, said in zip(questions, (helps, much, sure, price), strict=True))
+
+
+def _cost(costs: Sequence[Factors]) -> str:
+    if not costs:
+        return ""
+    own, full = _middle(costs)
+    where = "In the median comparison a" if len(costs) > 1 else "A"
+    return (
+        f"{where} run with a teacher takes {own:.1f} times as long as the run without one, "
+        f"{full:.1f} times with the teacher's own training."
+    )
+
+
+def _middle(costs: Sequence[Factors]) -> Factors:
+    return (median(own for own, _ in costs), median(full for _, full in costs))
+
+
+def _surely(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows whose interval lies above zero, and those whose interval lies below."""
+    rows = list(rows)
+    higher = [row for row in rows if row.gain and row.gain.low is not None and row.gain.low > 0]
+    lower = [row for row in rows if row.gain and row.gain.high is not None and row.gain.high < 0]
+    return higher, lower
 
 
 def _verdict(rows: list[Row]) -> tuple[str, str]:
-    higher = [row for row in rows if row.gain and row.gain.low is not None and row.gain.low > 0]
-    lower = [row for row in rows if row.gain and row.gain.high is not None and row.gain.high < 0]
+    higher, lower = _surely(rows)
     total, unsure = len(rows), len(rows) - len(higher) - len(lower)
     rest = (
         f" In the other {unsure if unsure > 1 else 'one'} the difference is smaller than its interval."
@@ -70,9 +151,9 @@ def _in_short(overall: Estimate) -> str:
     return f"{points(overall.mean)} {half(overall)} points"
 
 
-def _kinds(rows: list[Row]) -> str:
+def _kinds(rows: Iterable[Row]) -> str:
     """Why these comparisons have no interval."""
-    single = {row.gain.n == 1 for row in rows if row.gain}
+    single = {row.gain.n == 1 for row in rows if row.gain and row.gain.half is None}
     return " and ".join(word for word, kind in (("single runs", True), ("equal runs", False)) if kind in single)
 
 
@@ -86,16 +167,18 @@ def _basis(standings: Standings, compared: list[Row]) -> str:
     cells = f"{standings.filled} of {standings.cells} cells"
     if not compared:
         return f"{counted(len(standings.runs.ranked), 'ranked run')}; {cells} hold a comparison."
-    counts = sorted({row.gain.n for row in compared if row.gain})
-    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    word = "seed" if counts[-1] == 1 else "seeds"
     return (
-        f"{counted(len(compared), 'comparison')} in {cells}, {seeds} {word} each. Every run with a teacher is compared "
-        "with the run without one that has the same student, the same videos and the same seed."
+        f"{counted(len(compared), 'comparison')} in {cells}, {_seeds(compared)} each. Every run with a teacher is "
+        "compared with the run without one that has the same student, the same videos and the same seed."
     )
 
 
-def _span(rows: list[Row]) -> str:
+def _seeds(rows: Iterable[Row]) -> str:
+    counts = sorted({row.gain.n for row in rows if row.gain})
+    return counted(counts[0], "seed") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
+
+
+def _span(rows: Iterable[Row]) -> str:
     means = sorted(row.gain.mean for row in rows if row.gain)
     low, high = points(means[0]), points(means[-1])
     return f"{low} points" if low == high else f"{low} to {high} points"

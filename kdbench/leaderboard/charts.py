@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from kdbench.leaderboard.formats import points
+
 WIDTH, HEIGHT = 320, 226
 LEFT, RIGHT, TOP, BOTTOM = 38, 14, 26, 34
 STYLES = 8  # how many series the style sheet tells apart
@@ -18,12 +20,13 @@ MAX_POINTS = 100
 
 @dataclass(frozen=True)
 class Series:
-    """A line: points (x, y), its style (0 is the baseline's), and whether each point gets a marker."""
+    """Points (x, y), their style (0 is the baseline's), whether each has a marker and whether a line joins them."""
 
     label: str
     points: tuple[tuple[float, float], ...]
     style: int
     markers: bool = True
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart. `marks` are named vertical lines."""
+    """One chart. `marks` are named vertical lines, `level` a horizontal one: what the values are compared with."""
 
     title: str
     series: tuple[Series, ...]
@@ -46,6 +49,7 @@ class Panel:
     y: Axis
     marks: tuple[tuple[float, str], ...] = ()
     width: int = WIDTH
+    level: float | None = None
 
 
 def line_chart(panel: Panel) -> Markup:
@@ -70,10 +74,9 @@ def whisker(mean: float, low: float | None, high: float | None, reach: float) ->
         return _short(48 + 46 * max(-1.0, min(1.0, value / reach)))
 
     bar = f'<path class="bar" d="M{place(low)} 8H{place(high)}"/>' if low is not None and high is not None else ""
-    dot = f'<circle cx="{place(mean)}" cy="8" r="3.2"/>'
-    return Markup(  # noqa: S704 - numbers only
-        f'<svg class="whisker" viewBox="0 0 96 16" aria-hidden="true"><path class="zero" d="M48 1V15"/>{bar}{dot}</svg>'
-    )
+    dot = f'<circle cx="{place(mean)}" cy="8" r="3"/>'
+    # A page has one for each row: the size, 96 by 16 pixels, is in the style sheet.
+    return Markup(f'<svg class="whisker" aria-hidden="true"><path d="M48 1V15"/>{bar}{dot}</svg>')  # noqa: S704
 
 
 def share_axis(values: Iterable[float], label: str) -> Axis:
@@ -85,6 +88,18 @@ def share_axis(values: Iterable[float], label: str) -> Axis:
     last = last if last > first else first + step
     ticks = [first + at * step for at in range(round((last - first) / step) + 1)]
     return Axis(first / 100, last / 100, tuple((tick / 100, f"{tick:g}") for tick in ticks), label)
+
+
+def points_axis(values: Iterable[float], label: str) -> Axis:
+    """An axis in percentage points, with their signs, around differences of shares and zero."""
+    found = [0.0, *(100 * value for value in values)]
+    low, high = min(found), max(found)
+    step = _round_step((high - low) or 4.0)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    if first == last:
+        first, last = -1, 1
+    ticks = tuple((at * step / 100, points(at * step / 100).removesuffix(".0")) for at in range(first, last + 1))
+    return Axis(ticks[0][0], ticks[-1][0], ticks, label)
 
 
 def plain_axis(values: Iterable[float], label: str) -> Axis:
@@ -143,6 +158,8 @@ def _grid(panel: Panel, right: int) -> Markup:
     for place, text in panel.x.ticks:
         x = _short(_x(panel, place))
         lines.append(f'<text class="x" x="{x}" y="{floor + 15}">{escape(text)}</text>')
+    if panel.level is not None:
+        lines.append(f'<path class="level" d="M{LEFT} {_short(_y(panel, panel.level))}H{right}"/>')
     lines.append(f'<text class="x label" x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{escape(panel.x.label)}</text>')
     lines.append(f'<text class="label first" x="{LEFT}" y="{TOP - 14}">{escape(panel.y.label)}</text>')
     return Markup("".join(lines))  # noqa: S704 - texts are escaped above
@@ -162,10 +179,9 @@ def _line(panel: Panel, series: Series) -> Markup:
         return Markup("")
     spots = [(_x(panel, x), _y(panel, y)) for x, y in series.points]
     path = "M" + "L".join(f"{_short(x)} {_short(y)}" for x, y in spots)
+    line = f'<path class="line" d="{path}"/>' if series.joined else ""
     markers = "".join(_marker(x, y, series.style) for x, y in spots) if series.markers else ""
-    text = (
-        f'<g class="s{series.style}"><title>{escape(series.label)}</title><path class="line" d="{path}"/>{markers}</g>'
-    )
+    text = f'<g class="s{series.style}"><title>{escape(series.label)}</title>{line}{markers}</g>'
     return Markup(text)  # noqa: S704 - the label is escaped above
 
 

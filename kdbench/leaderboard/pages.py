@@ -29,7 +29,7 @@ from kdbench.leaderboard.standings import Standings, folders, read_standings
 from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, milestone_table, to_csv, to_json
 
 Make = Callable[[], bytes]
-ASSETS = ("style.css", "compare.css", "compare.js", "sort.js")
+ASSETS = ("style.css", "theme.js", "table.js", "compare.css", "compare.js")
 
 
 def plan_site(boards: Path = BOARDS) -> dict[str, Make]:

@@ -1,0 +1,153 @@
+"""The columns of a board's standings: what each is called, which word defines it, and what it says of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from kdbench.leaderboard import formats
+from kdbench.leaderboard.charts import whisker
+from kdbench.leaderboard.scoring import Estimate, Reached
+from kdbench.leaderboard.standings import Row, Standings, cell_name
+
+RESULT, SPEED, COST = "Result", "Speed", "Cost"
+EPOCHS_TO, TIME_OF = "epochs to", "time of"
+MANY_SEEDS = 6  # from here on a row links to its cell's page, which has all its runs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows: the text, a smaller remark, and what to sort by where the text does not begin with it."""
+
+    text: str
+    small: str = ""
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the standings; `key` names it in an address, `over` is a small line above its title.
+
+    `about` are the anchors of the definitions that explain it.
+    """
+
+    key: str
+    group: str
+    title: str
+    about: tuple[str, ...]
+    cell: Callable[[Row], Cell]
+    over: str = ""
+
+
+def columns_of(standings: Standings) -> tuple[Column, ...]:
+    """The columns of a board in their order."""
+    rows, board = standings.rows, standings.board
+    columns = [Column("seeds", RESULT, "Seeds", ("seeds",), _seeds), *_results(reach_of(standings))]
+    columns += [_PRETEXT] if any(row.pretext for row in rows) else []
+    columns += [_to_baseline(share) for share in board.evaluation.baseline_milestones]
+    columns += [_to_accuracy(goal) for goal in board.evaluation.milestones]
+    columns += _COSTS
+    several = len({name for row in rows for name in row.devices}) > 1
+    columns += [_DEVICE] if several else []
+    return tuple(columns)
+
+
+def reach_of(standings: Standings) -> float:
+    """The end of the axis that all whiskers share.
+
+    Two of three seeds can give an interval as wide as the page; the dots must stay readable beside it.
+    """
+    gains = [row.gain for row in standings.rows if row.gain]
+    return max([1.6 * max((abs(gain.mean) for gain in gains), default=0.0), 0.01])
+
+
+# --- cells -------------------------------------------------------------------------------------------------
+
+
+def _results(reach: float) -> list[Column]:
+    def stage(name: str) -> Callable[[Row], Cell]:
+        return lambda row: Cell(formats.percent(row.stages[name]))
+
+    return [
+        Column("early", RESULT, "Early", ("stages",), stage("early")),
+        Column("middle", RESULT, "Middle", ("stages",), stage("middle")),
+        Column("accuracy", RESULT, "Accuracy", ("accuracy", "interval"), lambda row: _estimate(row.accuracy)),
+        Column("gain", RESULT, "Gain", ("gain", "interval"), lambda row: _gain(row, reach)),
+        Column("rank", RESULT, "Rank", ("rank",), lambda row: Cell(row.rank or formats.NOTHING)),
+        Column("gap", RESULT, "Gap closed", ("gap-closed",), lambda row: Cell(formats.percent(row.gap_closed))),
+        Column("transfer", RESULT, "Transfer", ("transfer",), lambda row: _estimate(row.transfer)),
+    ]
+
+
+def _to_baseline(share: float) -> Column:
+    def cell(row: Row) -> Cell:
+        return _reached(row.to_baseline.get(f"{share:g}"))
+
+    title = f"{formats.fraction(share)} of baseline"
+    return Column(_slug("baseline", share), SPEED, title, ("of-baseline", "not-reached"), cell, EPOCHS_TO)
+
+
+def _to_accuracy(goal: float) -> Column:
+    def cell(row: Row) -> Cell:
+        return _reached(row.milestones.get(f"{goal:g}"))
+
+    title = formats.fraction(goal)
+    return Column(_slug("accuracy", goal), SPEED, title, ("milestones", "not-reached"), cell, EPOCHS_TO)
+
+
+def _slug(name: str, share: float) -> str:
+    return f"{name}-{100 * share:g}".replace(".", "_")
+
+
+def _pretext(row: Row) -> Cell:
+    found = _estimate(row.pretext)
+    return Cell(found.text, f"{found.small}, majority {formats.percent(row.majority)}") if row.pretext else found
+
+
+_PRETEXT = Column("pretext", RESULT, "Pretext", ("pretext",), _pretext)
+_COSTS = (
+    Column("time", COST, "One run", ("cost",), lambda row: _seconds(row.cost_s), TIME_OF),
+    Column("all", COST, "With teacher", ("cost-with-teacher",), lambda row: _seconds(row.cost_with_teacher_s), TIME_OF),
+)
+_DEVICE = Column("device", COST, "Device", ("device",), lambda row: Cell("; ".join(row.devices)))
+
+
+def _seeds(row: Row) -> Cell:
+    n = row.accuracy.n
+    if n >= MANY_SEEDS:
+        return Cell(Markup('<a href="cells/{}.html">{} runs</a>').format(cell_name(row.key), n))
+    link = Markup('<a href="runs/{}.html">{}</a>')
+    links = [link.format(run.record.run_id, run.record.seed) for run in row.runs]
+    return Cell(Markup(" ").join(links), value=n)
+
+
+def _gain(row: Row, reach: float) -> Cell:
+    gain = row.gain
+    if gain is None:
+        return Cell("", "reference" if row.is_baseline else "no paired run")
+    text = Markup('<span class="{}">{}<b>{}</b></span>').format(
+        tone(gain), whisker(gain.mean, gain.low, gain.high, reach), formats.points(gain.mean)
+    )
+    return Cell(text, formats.spread(gain) + (f", {row.unpaired} unpaired" if row.unpaired else ""))
+
+
+def tone(gain: Estimate) -> str:
+    """The class of a gain's colour: "up" or "down" only where the interval leaves out zero."""
+    if gain.low is None or gain.high is None or gain.low <= 0 <= gain.high:
+        return "flat"
+    return "up" if gain.mean > 0 else "down"
+
+
+def _estimate(value: Estimate | None) -> Cell:
+    return Cell(formats.percent(value.mean), formats.spread(value)) if value else Cell(formats.NOTHING)
+
+
+def _reached(value: Reached | None) -> Cell:
+    some = value is not None and value.reached < value.n
+    return Cell(formats.epochs(value), f"{value.reached} of {value.n}" if some and value else "")
+
+
+def _seconds(value: float | None) -> Cell:
+    return Cell(formats.seconds(value), value=None if value is None else round(value))
