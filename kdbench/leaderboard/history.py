@@ -16,7 +16,8 @@ from kdbench.board import Board
 from kdbench.leaderboard.scoring import Run
 from kdbench.leaderboard.standings import Standings
 
-KINDS = ("added", "reproduced", "maintainers", "disputed", "withdrawn", "reinstated")
+# Of one day the end of a run's life comes first, as the newest day does.
+KINDS = ("reinstated", "withdrawn", "disputed", "maintainers", "reproduced", "added")
 
 
 @dataclass(frozen=True)

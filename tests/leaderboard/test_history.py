@@ -62,6 +62,12 @@ def test_check_a_dispute_and_a_withdrawal_are_entries_of_their_days(tmp_path: Pa
     assert found[1].changes[0].by == "cy"
 
 
+def test_withdrawal_stands_before_the_additions_of_its_day(tmp_path: Path) -> None:
+    gone = make_record(seed=1, submission=on("2024-01-01", withdrawn={"reason": "leak", "date": "2024-01-01"}))
+    found = entries(tmp_path / "b", make_record(submission=on("2024-01-01")), gone)
+    assert summary(found) == [("2024-01-01", "withdrawn", 1), ("2024-01-01", "added", 2)]
+
+
 def test_what_no_longer_holds_stays_in_the_history(tmp_path: Path) -> None:
     earlier = [{"what": "disputed", "date": "2024-02-01", "by": "bob", "note": "no gain"}]
     checked = {"state": "reproduced", "by": "cy", "date": "2024-03-01"}
