@@ -79,7 +79,7 @@ class Sweep:
         access = Access(registry=self.registry, watcher=watcher, videos=folders)
         return Bench(access=access, watcher=watcher, **{name: self.given[name] for name in PASSED_ON})
 
-    def _job(self, request: RunRequest, number: str, bench: Bench, weigh: Callable[[float], float]) -> Job:
+    def _job(self, request: RunRequest, number: str, bench: Bench, weigh: Callable[[RunRequest], float]) -> Job:
         title, done = f"{number} {request.command()}", []
 
         def here() -> None:
@@ -90,18 +90,19 @@ class Sweep:
             if self.given["submitting"]:
                 submit_run(done[0] if done else finished_run(request, self.registry, bench.runs))
 
-        return Job(self.command(request), here, ended, title, weigh(request.fraction))
+        return Job(self.command(request), here, ended, title, weigh(request))
 
-    def _weights(self, access: Access) -> Callable[[float], float]:
-        """The length of a run by its fraction: clips that are learnt from, thrice the work, and clips of the test."""
-        forecast = Forecast(self.board, access, self.given["device"])
+    def _weights(self, access: Access) -> Callable[[RunRequest], float]:
+        """The length of a run: clips that are learnt from, phases included, thrice the work, and clips of the test."""
+        forecast, epochs = Forecast(self.board, access, self.given["device"]), self.board.optim.epochs
 
-        def weigh(fraction: float) -> float:
+        def weigh(request: RunRequest) -> float:
             try:
-                size = forecast.size(fraction)
+                size = forecast.size(request.fraction)
             except DataError:  # every run will say so
                 return 1.0
-            return 3.0 * size.train * self.board.clip.per_tuple + size.test
+            phases = sum(phase.epochs for phase in check(request, self.registry).method.phases())
+            return 3.0 * size.train * self.board.clip.per_tuple * (1 + phases / epochs) + size.test
 
         return weigh
 
