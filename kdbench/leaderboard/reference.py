@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from kdbench.board import BOARDS, Board
+from kdbench.errors import KdbenchError
 from kdbench.leaderboard.formats import percent
 from kdbench.leaderboard.scoring import (
     EQUAL,
@@ -24,7 +26,7 @@ from kdbench.leaderboard.scoring import (
     shared_options,
     student_t,
 )
-from kdbench.leaderboard.standings import folders, read_board
+from kdbench.leaderboard.standings import read_board
 from kdbench.records import Record, differing_pins
 
 FEWEST = 3
@@ -69,7 +71,7 @@ def baseline_notes(records: Mapping[Path, Record], boards: Path = BOARDS) -> dic
     notes: dict[Path, str] = {}
     by_board = sorted(records.items(), key=lambda item: (item[1].board.name, item[0]))
     for name, group in groupby(by_board, key=lambda item: item[1].board.name):
-        if name in folders(boards):
+        with suppress(KdbenchError):  # a board that cannot be read has no band, and other commands say what is wrong
             board = read_board(name, boards)
             notes |= dict(_notes(list(group), board, load_records(board, boards)))
     return notes

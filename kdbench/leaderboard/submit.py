@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
@@ -30,7 +30,6 @@ from kdbench.records import (
 )
 
 State = Literal["reproduced", "maintainers", "disputed"]
-STATES: tuple[State, ...] = get_args(State)
 
 
 def submit_run(

@@ -15,6 +15,10 @@ from tests.factories import make_record, trio, write_board, write_records
 
 def notes(folder: Path, record: Record, *committed: Record) -> list[str]:
     write_board(folder)
+    return notes_of(folder, record, *committed)
+
+
+def notes_of(folder: Path, record: Record, *committed: Record) -> list[str]:
     write_records(folder, committed)
     return list(baseline_notes({folder / "new.json": record}, folder).values())
 
@@ -58,6 +62,17 @@ def test_run_with_a_teacher_is_no_baseline(tmp_path: Path) -> None:
 def test_run_of_other_pins_is_not_compared(tmp_path: Path) -> None:
     other = make_record(hits=20, seed=7, pins=dict(make_record().pins) | {"optim.lr": 0.5})
     assert notes(tmp_path, other, *trio([10, 11, 10])) == []
+
+
+def test_board_with_a_broken_record_has_no_band_and_hides_no_other_fault(tmp_path: Path) -> None:
+    write_board(tmp_path)
+    (tmp_path / "small" / "records" / "broken.json").write_text("{")
+    assert notes_of(tmp_path, make_record(hits=20, seed=7), *trio([10, 11, 10])) == []
+
+
+def test_record_of_an_unknown_board_gets_no_note(tmp_path: Path) -> None:
+    write_board(tmp_path)
+    assert notes_of(tmp_path, make_record(board__name="elsewhere")) == []
 
 
 def test_row_of_a_record_with_other_options_is_another_row(tmp_path: Path) -> None:
