@@ -72,6 +72,15 @@ def test_withdrawal_stands_there_with_its_reason_and_its_run_keeps_a_page(boards
     assert record.run_id.encode() not in site["small/leaderboard.csv"] + site["all-results.csv"]
 
 
+def test_page_of_a_run_says_how_to_repeat_it_and_what_was_said_of_it_before(boards: Path) -> None:
+    earlier = [{"what": "disputed", "date": "2024-04-01", "by": "bob", "note": "no <gain>"}]
+    record = make_record(submission=DAY | {"earlier": earlier})
+    write_records(boards, [record])
+    shown = plan_site(boards)[f"small/runs/{record.run_id}.html"]().decode()
+    assert f"<code>kdbench reproduce {record.run_id}</code>" in shown
+    assert "<dt>Earlier</dt><dd>disputed by bob, 2024-04-01: no &lt;gain&gt;</dd>" in shown
+
+
 def test_runs_without_a_day_are_shown_as_such(boards: Path) -> None:
     assert "Without a day" in page(boards, make_record())
 
