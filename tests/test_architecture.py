@@ -86,6 +86,7 @@ ROOMS = [
     "kdbench.leaderboard.definitions",
     "kdbench.leaderboard.pagenames",
     "kdbench.leaderboard.standings",
+    "kdbench.leaderboard.landing",
     "kdbench.leaderboard.tables",
     "kdbench.leaderboard.submit",
     "kdbench.leaderboard.reference",

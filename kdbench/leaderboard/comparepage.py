@@ -18,7 +18,7 @@ from markupsafe import Markup
 from kdbench.board import Board
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, epoch_axis, line_chart, share_axis
-from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Reached, pair_key, student_t
+from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Reached, RowKey, pair_key, student_t
 from kdbench.leaderboard.standings import STAGES, Row, Standings, row_id
 
 POINTS = 50  # of a curve in the page's data, about
@@ -92,8 +92,12 @@ def shown_epochs(board: Board) -> list[int]:
 
 
 def label_of(row: Row) -> str:
+    """What a row is called within its cell."""
+    return label_of_key(row.key)
+
+
+def label_of_key(key: RowKey) -> str:
     """ "soft, teacher broad" or "alone, no teacher"."""
-    key = row.key
     return f"{key.method}, no teacher" if key.teacher == NO_TEACHER else f"{key.method}, teacher {key.teacher}"
 
 
@@ -143,14 +147,18 @@ def rows_json(standings: Standings) -> Markup:
 
 
 def first_shown(standings: Standings) -> list[Row]:
-    """The rows that the page begins with: the reader's own and their baseline; else the first cell's best and its."""
-    own = [row for row in standings.rows if standings.holds_given(row)][: STYLES - 1]
+    """The rows that the page begins with: of the reader's first cell the baseline and the reader's own; else the best.
+
+    Without rows of the reader it is the first cell that holds a comparison: its baseline and its best row.
+    """
+    own = sorted((row for row in standings.rows if standings.holds_given(row)), key=lambda row: row.is_baseline)
     if not own:
-        pair = next(((pair.baseline, pair.best) for pair in pairings(standings)), None)
-        return list(pair) if pair else list(standings.rows[:2])
-    cell = own[0].key.cell
-    baseline = [row for row in standings.rows if row.is_baseline and row.key.cell == cell and row not in own]
-    return baseline[:1] + own
+        pair = next(iter(pairings(standings)), None)
+        return [pair.baseline, pair.best] if pair else list(standings.rows[:2])
+    cell = [row for row in standings.rows if row.key.cell == own[0].key.cell]
+    chosen = [row for row in cell if row.is_baseline or row in own]
+    best = best_of(cell)
+    return chosen[:STYLES] if len(chosen) > 1 or best is None or best in chosen else [*chosen, best]
 
 
 def _row_data(standings: Standings, row: Row, settings: dict[Any, int]) -> dict[str, Any]:

@@ -34,7 +34,11 @@ ASSETS = ("style.css", "theme.js", "table.js", "compare.css", "compare.js")
 
 def plan_site(boards: Path = BOARDS) -> dict[str, Make]:
     """Every file of the site by its name. Raises RecordError for a record that cannot be read."""
-    standings = [read_standings(name, boards) for name in folders(boards)]
+    return plan_of([read_standings(name, boards) for name in folders(boards)], boards)
+
+
+def plan_of(standings: list[Standings], boards: Path = BOARDS) -> dict[str, Make]:
+    """Every file of a site of these standings by its name; `boards` is the folder that they are from."""
     plan: dict[str, Make] = {f"assets/{name}": partial(theme_file, name) for name in ASSETS}
     plan["index.html"] = partial(_index, standings)
     plan |= _page("changelog.html", "changelog.html.j2", partial(changelog_context, standings))

@@ -224,7 +224,7 @@ def load_records(board: Board, boards: Path = BOARDS) -> list[tuple[Path, Record
 def records_in(folder: Path, board: Board) -> list[tuple[Path, Record]]:
     """The records of a board that lie in a folder; raises as `load_records` does."""
     loaded = _placed_in(folder, board)
-    _refuse_copies(loaded)
+    refuse_copies(loaded)
     return loaded
 
 
@@ -257,7 +257,8 @@ def misplaced(path: Path, record: Record) -> Iterator[str]:
         yield f"lies in {RECORDS}/ too; remove it there, or remove this file if it was reinstated"
 
 
-def _refuse_copies(records: Sequence[tuple[Path, Record]]) -> None:
+def refuse_copies(records: Sequence[tuple[Path, Record]]) -> None:
+    """Raise RecordError where two seeds of one row measured the same: one of them is a copy."""
     shared = shared_options([record for _, record in records])
     seen: dict[tuple[Any, ...], tuple[Path, Record]] = {}
     for path, record in records:
