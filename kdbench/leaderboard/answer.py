@@ -55,7 +55,7 @@ def answer_of(standings: Standings) -> Answer:
         )
         return Answer(sentence, basis, f"{_span(compared)}, {_kinds(compared)}", "open", cost, figures)
     sentence, tone = _verdict(measured)
-    bare = [row for row in compared if row not in measured]
+    bare = [row for row in compared if row.gain and row.gain.half is None]
     if bare:
         sentence += f" Not counted for want of an interval: {counted(len(bare), 'comparison')} ({_kinds(bare)})."
     overall = standings.overall

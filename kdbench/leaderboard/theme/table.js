@@ -17,28 +17,43 @@ const compare = (a, b, sign) => {
   return sign * (typeof a === "number" ? a - b : a.localeCompare(b));
 };
 
-// Rows are sorted inside their body, then the bodies by their first row; without a direction they lie as they came.
-const sortTable = (table, column, direction) => {
-  const heads = [...table.tHead.rows[0].cells];
+// Sorts rows inside their body, then the bodies by their first row; without a direction they lie as they came.
+// Shows those that fit, of a long table the first of each body: at most about `most` rows. Only what is shown is moved,
+// because that is what takes the browser its time. Returns how many rows fit and how many are shown.
+const arrange = (table, { column, direction }, fits = () => true, most = Infinity) => {
+  const heads = [...table.tHead.rows[0].cells], words = heads[column].classList.contains("text");
   for (const head of heads) head.removeAttribute("aria-sort");
   if (direction) heads[column].setAttribute("aria-sort", direction);
-  const sign = direction === "ascending" ? 1 : -1, words = heads[column].classList.contains("text");
-  const order = (a, b) => (direction && compare(a.value, b.value, sign)) || a.element.place - b.element.place;
-  const bodies = [...table.tBodies].map((body) => {
-    const rows = [...body.rows].filter((row) => !row.classList.contains("group"))
-      .map((element) => ({ element, value: direction ? valueOf(element.cells[column], words) : null })).sort(order);
-    body.append(...rows.map((row) => row.element));
-    return { element: body, value: (rows.find((row) => !row.element.hidden) ?? { value: null }).value };
-  });
-  table.append(...bodies.sort(order).map((body) => body.element));
+  const sign = direction === "ascending" ? 1 : -1;
+  const order = (a, b) => (direction && compare(a.value, b.value, sign)) || a.place - b.place;
+  const bodies = parts.get(table).map(({ element, rows, place }) => {
+    const found = rows.filter(fits).map((row) => ({ ...row, value: direction ? valueOf(row.element.cells[column], words) : null }));
+    found.sort(order);
+    return { element, rows, found, place, value: found[0]?.value ?? null };
+  }).sort(order);
+  const count = bodies.reduce((sum, { found }) => sum + found.length, 0);
+  const each = count > most ? Math.max(4, Math.floor(most / bodies.filter(({ found }) => found.length).length)) : count;
+  let left = Math.min(count, most);
+  for (const { element, rows, found } of bodies) {
+    const shown = found.slice(0, Math.min(each, left)).map((row) => row.element), kept = new Set(shown);
+    for (const row of rows) if (row.element.hidden === kept.has(row.element)) row.element.hidden = !kept.has(row.element);
+    element.hidden = !shown.length;
+    left -= shown.length;
+    element.append(...shown);
+  }
+  table.append(...bodies.map(({ element }) => element));
+  return { count, shown: Math.min(count, most) - left };
 };
+
+// The bodies of a table and their rows, in the order in which they came.
+const parts = new Map();
 
 // Makes the heads buttons; `sorted` is told of each click.
 const makeSortable = (table, sorted) => {
-  [...table.tBodies].forEach((body, place) => {
-    body.place = place;
-    [...body.rows].forEach((row, at) => { row.place = at; });
-  });
+  parts.set(table, [...table.tBodies].map((body, place) => {
+    const rows = [...body.rows].filter((row) => !row.classList.contains("group"));
+    return { element: body, place, rows: rows.map((element, at) => ({ element, place: at })) };
+  }));
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     const button = document.createElement("button"), title = head.querySelector("span");
     button.type = "button";
@@ -55,11 +70,12 @@ const makeSortable = (table, sorted) => {
 };
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  makeSortable(table, (column, direction) => sortTable(table, column, direction));
+  makeSortable(table, (column, direction) => arrange(table, { column, direction }));
 }
 
 // --- the standings of a board ---
 
+const MOST = 200; // rows shown at once unless all are asked for: more take the browser too long to lay out
 const FILTERS = ["student", "fraction", "teacher", "method", "data"];
 
 // The address behind the number sign as names and raw values; null for the place of a heading.
@@ -75,7 +91,7 @@ const makeView = (view) => {
   const fields = form.elements, said = form.querySelector("output"), link = form.querySelector("a.compare");
   const heads = [...table.tHead.rows[0].cells], keys = heads.map((head) => head.dataset.key);
   const columns = [...view.querySelectorAll(".choose input")];
-  let order = { column: 0, direction: "" };
+  let order = { column: 0, direction: "" }, all = false;
 
   const rows = [...table.querySelectorAll("tr[data-row]")].map((element) => {
     const [student, fraction, , teacher, method] = element.dataset.row.split("~").map(plain);
@@ -89,6 +105,8 @@ const makeView = (view) => {
     return { element, box, text, facts: { student, fraction, teacher, method, data } };
   });
 
+  const known = new Map(rows.map((row) => [row.element, row]));
+
   // Each filter offers what the rows have; one that could only say "all" stays away.
   for (const name of FILTERS) {
     const found = [...new Set(rows.map((row) => row.facts[name]))];
@@ -98,18 +116,17 @@ const makeView = (view) => {
     fields[name].parentElement.hidden = found.length < 2;
   }
 
-  const filter = () => {
+  const draw = () => {
     const wanted = FILTERS.filter((name) => fields[name].value), words = fields.find.value.toLowerCase().split(/\s+/);
-    let count = 0;
-    for (const { element, text, facts } of rows) {
-      const fits = wanted.every((name) => facts[name] === fields[name].value) && words.every((word) => text.includes(word));
-      element.hidden = !fits;
-      count += fits;
-    }
-    for (const body of table.tBodies) body.hidden = !body.querySelector("tr[data-row]:not([hidden])");
-    const all = count === rows.length;
-    said.value = all ? `${count} rows` : `${count} of ${rows.length} rows`;
-    return all;
+    const fits = ({ element }) => {
+      const { text, facts } = known.get(element);
+      return wanted.every((name) => facts[name] === fields[name].value) && words.every((word) => text.includes(word));
+    };
+    const { count, shown } = arrange(table, order, fits, all ? Infinity : MOST);
+    const found = count === rows.length ? `${count} rows` : `${count} of ${rows.length} rows`;
+    said.value = shown < count ? `${found}, the first ${shown} shown` : found;
+    fields.all.hidden = count <= MOST;
+    fields.all.textContent = all ? "Show fewer" : "Show every row";
   };
 
   const chosen = () => rows.filter((row) => row.box.checked).map((row) => row.element.dataset.row).join(",");
@@ -126,6 +143,7 @@ const makeView = (view) => {
     if (order.direction) parts.push(`sort=${keys[order.column]}.${order.direction}`);
     const hidden = columns.filter((box) => !box.checked).map((box) => box.id.slice(4));
     if (hidden.length) parts.push(`hide=${hidden}`);
+    if (all) parts.push("all=yes");
     if (chosen()) parts.push(`rows=${chosen()}`);
     return `${location.pathname}${location.search}${parts.length ? `#${parts.join("&")}` : ""}`;
   };
@@ -143,19 +161,15 @@ const makeView = (view) => {
     for (const box of columns) box.checked = !hidden.includes(box.id.slice(4));
     for (const row of rows) row.box.checked = picked.has(row.element.dataset.row);
     const [key, direction] = plain(state.sort).split(".");
-    const known = keys.includes(key) && ["ascending", "descending"].includes(direction);
-    order = known ? { column: keys.indexOf(key), direction } : { column: 0, direction: "" };
-    filter();
-    sortTable(table, order.column, order.direction);
+    const sorted = keys.includes(key) && ["ascending", "descending"].includes(direction);
+    order = sorted ? { column: keys.indexOf(key), direction } : { column: 0, direction: "" };
+    all = state.all === "yes";
+    draw();
     offerCompare();
   };
 
-  makeSortable(table, (column, direction) => {
-    order = { column, direction };
-    sortTable(table, column, direction);
-    remember();
-  });
-  const changed = (step) => { filter(); if (order.direction) sortTable(table, order.column, order.direction); remember(step); };
+  const changed = (step) => { draw(); remember(step); };
+  makeSortable(table, (column, direction) => { order = { column, direction }; changed(); });
   let typing = false;
   fields.find.addEventListener("input", () => { changed(!typing); typing = true; });
   fields.find.addEventListener("change", () => { typing = false; });
@@ -166,6 +180,7 @@ const makeView = (view) => {
     history.pushState(null, "", location.pathname + location.search);
     show();
   });
+  fields.all.addEventListener("click", () => { all = !all; changed(); });
   view.querySelector(".choose").addEventListener("change", () => remember());
   table.addEventListener("change", () => { offerCompare(); remember(); });
   fields.copy.addEventListener("click", async () => {
