@@ -387,6 +387,8 @@ def majority_of(predictions: Predictions) -> float:
 
 def smoothed(curve: Sequence[float], window: int) -> list[float]:
     """The mean of the last `window` values (fewer at the start): the board's rule for reading milestones."""
+    if window == 1:
+        return list(curve)
     return [sum(curve[max(0, at - window + 1) : at + 1]) / min(window, at + 1) for at in range(len(curve))]
 
 

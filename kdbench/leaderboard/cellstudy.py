@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, pairwise
@@ -153,11 +153,12 @@ def curve_of(row: Row) -> list[CurvePoint]:
 
 def curves_csv(study: CellStudy) -> bytes:
     """One line per row and epoch: mean, lowest and highest 1-view test accuracy of the row's runs."""
-    lines = []
+    lines = [",".join(CURVE_COLUMNS)]
     for row in study.rows:
-        start, count = (row.key.teacher, row.key.method), len(row.runs)
-        lines += [(*start, each.epoch, count, *(f"{value:.{DIGITS}g}" for value in each[1:])) for each in curve_of(row)]
-    return _csv(CURVE_COLUMNS, lines)
+        start = f"{_csv_line((row.key.teacher, row.key.method))},"
+        for epoch, mean, low, high in curve_of(row):
+            lines.append(f"{start}{epoch},{len(row.runs)},{mean:.{DIGITS}g},{low:.{DIGITS}g},{high:.{DIGITS}g}")
+    return ("\n".join(lines) + "\n").encode()
 
 
 def pairs_csv(study: CellStudy) -> bytes:
@@ -172,7 +173,7 @@ def pairs_csv(study: CellStudy) -> bytes:
             lines.append((*names, each.seed, each.first_only, each.second_only, videos, difference, each.p, None))
         counts = (found.first_only, found.second_only, found.answers)
         lines.append((*names, "all", *counts, found.difference, found.p, pair.corrected))
-    return _csv(PAIR_COLUMNS, [tuple(map(_rounded, line)) for line in lines])
+    return "".join(f"{_csv_line(tuple(map(_rounded, line)))}\n" for line in (PAIR_COLUMNS, *lines)).encode()
 
 
 def study_json(study: CellStudy) -> bytes:
@@ -206,7 +207,10 @@ def study_json(study: CellStudy) -> bytes:
     }
     cell = {"board": board.name, **key._asdict()}
     del cell["teacher"], cell["method"]
-    return (json.dumps(_plain({"cell": cell, **tables}), ensure_ascii=False, indent=1) + "\n").encode()
+    lines = [f'"cell": {_line(cell)}']
+    for name, table in tables.items():
+        lines.append(f'"{name}": [\n' + ",\n".join(map(_line, table)) + "\n]")
+    return ("{" + ",\n".join(lines) + "}\n").encode()
 
 
 CELL_FILES = {".csv": curves_csv, "-pairs.csv": pairs_csv, ".json": study_json}
@@ -216,16 +220,19 @@ def _names(row: Row) -> dict[str, Any]:
     return {"teacher": row.key.teacher, "method": row.key.method}
 
 
-def _csv(columns: Sequence[str], lines: Iterable[Sequence[Any]]) -> bytes:
+def _csv_line(cells: Iterable[Any]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(lines)
-    return text.getvalue().encode()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
 
 
 def _rounded(value: Any) -> Any:
     return f"{value:.{DIGITS}g}" if isinstance(value, float) else value
+
+
+def _line(item: Any) -> str:
+    """One object on one line: a tree that is indented throughout takes ten times as long."""
+    return json.dumps(_plain(item), ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:

@@ -26,7 +26,7 @@ class Spot(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """Our mean over seeds. `label` names the task where we score two, and a method that the board has in variants."""
+    """Our mean over seeds. `label` tells apart two tasks, the variants of a method, and several draws of a fraction."""
 
     label: str
     value: Estimate
@@ -118,11 +118,14 @@ def column_names(spots: Sequence[Spot]) -> list[str]:
 def measured(standings: Standings, student: str, teacher: str | None, spot: Spot) -> tuple[Measured, ...]:
     """Our means in the place of one figure: from the board's own rows, the last epoch where no stage is named."""
     found = []
-    for row in matching_rows(standings, student, teacher, spot.fraction):
+    rows = matching_rows(standings, student, teacher, spot.fraction)
+    redrawn = len({row.key.subset_seed for row in rows}) > 1
+    for row in rows:
         scores = _scores(standings.board, row, spot)
         variant = "" if row.key.method == row.runs[0].record.method.name else row.key.method
+        draw = f"subset seed {row.key.subset_seed}" if redrawn else ""
         for task, value in scores.items():
-            names = (task if len(scores) > 1 else "", variant)
+            names = (task if len(scores) > 1 else "", variant, draw)
             found.append(Measured(", ".join(filter(None, names)), value))
     return tuple(found)
 

@@ -184,7 +184,7 @@ class Run:
         """Epochs until the run's 1-view curve reaches `share` of the paired baseline curve's last value."""
         if self.baseline is None:
             return None
-        return milestone(self.record, share * _level(self.baseline)[-1]).epoch
+        return epoch_reaching(_level(self.record), share * _level(self.baseline)[-1])
 
     def milestones(self) -> list[Milestone]:
         """The board's milestones, then its shares of the paired baseline's last 1-view accuracy."""

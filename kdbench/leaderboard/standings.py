@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kdbench.board import BOARDS, Board, board_path, is_path, load_board
+from kdbench.board import BOARDS, Board, Matrix, board_path, is_path, load_board
 from kdbench.errors import BoardError
 from kdbench.leaderboard.scoring import (
     RECORDS,
@@ -37,6 +37,7 @@ from kdbench.leaderboard.scoring import (
 from kdbench.records import Record
 
 STAGES = ("early", "middle", "late")
+Place = tuple[str, float, int]  # student, fraction and subset seed: a cell of a board's matrix
 NAME_LENGTH = 60  # characters of a student's name in the name of a file
 
 
@@ -48,7 +49,8 @@ class Row:
     rows whose gains cannot be told apart, None for the baseline and without an interval. Costs are mean seconds
     of one run, None where the runs come from more than one class of device or a cost is not known. `pretext`
     is the accuracy of the pretext task on the test videos, `majority` that of always naming one transform;
-    `teacher_clips` is how many clips passed the teacher in one run, on average, None where no teacher is asked.
+    `teacher_clips` is how many clips the teacher, and networks of the method's own, were shown at most in one run,
+    on average; None where there are no such networks.
     """
 
     key: RowKey
@@ -152,7 +154,7 @@ def standings_of(board: Board, runs: Runs) -> Standings:
     for _, cell in groupby(sorted(by_row, key=_page_order), key=lambda row: row.key.cell):
         rows += rank_cell(list(cell))
     matrix = board.matrix
-    cells = {(student, fraction) for student in matrix.students for fraction in matrix.fractions}
+    cells = matrix_cells(matrix)
     open_cells = {cell for teacher in matrix.teachers for cell in cells_of(teacher, cells)} or cells
     taught = {_cell(row) for row in rows if row.gain and not row.is_baseline} & cells
     return Standings(
@@ -247,7 +249,17 @@ def named_cells(rows: Iterable[Row]) -> dict[str, tuple[Row, ...]]:
     return {cell_name(cell[0].key): cell for cell in cells}
 
 
-def coverage_of(rows: Iterable[Row], cells: set[tuple[str, float]]) -> tuple[Coverage, ...]:
+def matrix_cells(matrix: Matrix) -> set[Place]:
+    """Every cell of a matrix: each fraction is drawn with each subset seed, but all videos are one subset."""
+    return {
+        (student, fraction, drawn)
+        for student in matrix.students
+        for fraction in matrix.fractions
+        for drawn in ((0,) if fraction == 1 else matrix.subset_seeds)
+    }
+
+
+def coverage_of(rows: Iterable[Row], cells: set[Place]) -> tuple[Coverage, ...]:
     """For each teacher and method the cells of the matrix they fill; the mean gain where that is all of them."""
     entries = []
     taught = sorted((row for row in rows if row.gain and not row.is_baseline), key=entry_of)
@@ -260,15 +272,15 @@ def coverage_of(rows: Iterable[Row], cells: set[tuple[str, float]]) -> tuple[Cov
     return tuple(sorted(entries, key=lambda entry: (-entry.filled, entry.method, entry.teacher)))
 
 
-def cells_of(teacher: str, cells: set[tuple[str, float]]) -> set[tuple[str, float]]:
-    """The cells (student, fraction) a teacher can fill: a student is not taught by its own kind (paper, Table 2).
+def cells_of(teacher: str, cells: set[Place]) -> set[Place]:
+    """The cells a teacher can fill: a student is not taught by its own kind (paper, Table 2).
 
     The kind is known where the teacher is given by the bare name of a backbone; `source:...` keeps all cells.
     """
     return {cell for cell in cells if cell[0] != teacher}
 
 
-def overall_of(board: Board, rows: Iterable[Row], cells: set[tuple[str, float]]) -> Estimate | None:
+def overall_of(board: Board, rows: Iterable[Row], cells: set[Place]) -> Estimate | None:
     """The mean gain of the board's taught method over every comparison of its matrix; None while one is open."""
     wanted = {(teacher, *cell) for teacher in board.matrix.teachers for cell in cells_of(teacher, cells)}
     made = {(row.key.teacher, *_cell(row)): row for row in rows if row.gain and row.key.method == board.methods.taught}
@@ -276,10 +288,19 @@ def overall_of(board: Board, rows: Iterable[Row], cells: set[tuple[str, float]])
 
 
 def _mean_over_cells(rows: Sequence[Row]) -> Estimate | None:
-    """The mean over cells for each seed that all cells share, then its interval over the seeds."""
-    gains = [{run.record.seed: run.gain for run in row.runs if run.gain is not None} for row in rows]
+    """The mean over cells for each seed that all cells share, then its interval over the seeds.
+
+    What several subset seeds gave is averaged first, or the fractions that are drawn would outweigh all videos.
+    """
+    draws: dict[tuple[str, str, float], list[dict[int, float]]] = {}
+    for row in rows:
+        of_seed = {run.record.seed: run.gain for run in row.runs if run.gain is not None}
+        draws.setdefault((row.key.teacher, row.key.student, row.key.fraction), []).append(of_seed)
+    gains = [of_seed for drawn in draws.values() for of_seed in drawn]
     shared = set.intersection(*(set(of_seed) for of_seed in gains)) if gains else set()
-    return estimate([_mean([of_seed[seed] for of_seed in gains]) for seed in sorted(shared)])
+    return estimate(
+        [_mean([_mean([of_seed[seed] for of_seed in drawn]) for drawn in draws.values()]) for seed in sorted(shared)]
+    )
 
 
 def _milestones(records: Sequence[Record]) -> dict[str, Reached]:
@@ -303,8 +324,8 @@ def _costs(records: Sequence[Record]) -> tuple[float | None, float | None]:
 
 
 def _teacher_clips(record: Record) -> float:
-    """Clips that passed the teacher in a run's steps; those of a method's own phases are not recorded."""
-    return float(record.method.teacher_clips_per_step * record.epochs[-1].steps) if record.teacher else 0.0
+    """Clips shown to other networks than the student in a run's steps; those of a method's phases are not recorded."""
+    return float(record.method.teacher_clips_per_step * record.epochs[-1].steps)
 
 
 def _surely_better(one: Estimate, other: Estimate) -> bool:
@@ -344,8 +365,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _cell(row: Row) -> tuple[str, float]:
-    return (row.key.student, row.key.fraction)
+def _cell(row: Row) -> Place:
+    return (row.key.student, row.key.fraction, row.key.subset_seed)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -100,6 +100,14 @@ def test_a_figure_on_the_second_data_set_stands_beside_the_transfer(boards: Path
     assert [means(cell) for cell in line.cells] == [[0.5], [0.6]]
 
 
+def test_draws_of_a_fraction_stand_beside_its_figure_one_by_one(boards: Path) -> None:
+    path = boards / "small" / "board.toml"
+    path.write_text(path.read_text().replace("seeds = [0, 1, 2]", "seeds = [0, 1, 2]\nsubset_seeds = [0, 1]"))
+    drawn = [make_record(hits=hits, cell__fraction=0.5, cell__subset_seed=seed) for seed, hits in enumerate((8, 10))]
+    cell = only_cell(shown(boards, drawn, spot(None, 0.44, fraction=0.5)))
+    assert [(each.label, each.value.mean) for each in cell.measured] == [("subset seed 0", 0.4), ("subset seed 1", 0.5)]
+
+
 def with_pretext(record: Record, *top1: float | None) -> Record:
     marks = [msgspec.structs.replace(mark, pretext_top1=told) for mark, told in zip(record.stages, top1, strict=True)]
     return msgspec.structs.replace(record, stages=tuple(marks))

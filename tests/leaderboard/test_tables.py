@@ -195,6 +195,33 @@ def test_gain_over_all_teachers_waits_for_every_comparison(board: Board) -> None
     assert answer_of(full).short == "+17.5 \N{PLUS-MINUS SIGN}\N{NARROW NO-BREAK SPACE}31.8 points"
 
 
+def redrawn(board: Board) -> Board:
+    """The board with two draws of each fraction."""
+    return msgspec.structs.replace(board, matrix=msgspec.structs.replace(board.matrix, subset_seeds=(0, 1)))
+
+
+def draws(hits: int, drawn: int, **changes: object) -> list[Record]:
+    return cells(hits, fractions=(0.5,), cell__subset_seed=drawn, **changes)
+
+
+def test_mean_over_cells_waits_for_every_draw_of_a_fraction(board: Board) -> None:
+    taught = [*cells(12, taught=True), *draws(12, 1, taught=True)]
+    full = stand(redrawn(board), *cells(10), *draws(10, 1), *taught)
+    part = stand(redrawn(board), *cells(10), *draws(10, 1), *taught[:-2])
+    assert [(entry.filled, entry.cells) for entry in (*full.coverage, *part.coverage)] == [(6, 6), (5, 6)]
+    assert (full.filled, full.cells, part.filled) == (6, 6, 5)
+    assert (full.overall is None, part.overall is None, part.coverage[0].gain) == (False, True, None)
+
+
+def test_draws_of_a_fraction_weigh_as_one_in_the_mean_over_cells(board: Board) -> None:
+    taught = [*cells(12, taught=True, fractions=(1.0,)), *draws(14, 0, taught=True), *draws(18, 1, taught=True)]
+    standings = stand(redrawn(board), *cells(10), *draws(10, 1), *taught)
+    # 0.1 on all videos; 0.2 and 0.4 on the two draws of half of them.
+    assert standings.overall is not None
+    assert standings.overall.mean == pytest.approx(0.2)
+    assert standings.coverage[0].gain == standings.overall
+
+
 def test_gain_over_all_teachers_says_when_it_has_no_interval(board: Board) -> None:
     taught = [*lessons("slim", "broad", 12), *lessons("wide", "broad", 12)]
     shared = [record for record in taught if record.seed == 0 or record.cell.fraction == 1.0]
