@@ -131,6 +131,7 @@ ROOMS = [
     "kdbench.cli.bench",
     "kdbench.cli.doctor",
     "kdbench.cli.board",
+    "kdbench.cli.compare",
     "kdbench.cli.records",
     "kdbench.cli.site",
     "kdbench.__main__",

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "board": ("kdbench.cli.board:board", "Show a board: its pins, its cells and its rows."),
     "bench": ("kdbench.cli.bench:bench", "Measure what a cell costs on this machine, and what limits it."),
     "doctor": ("kdbench.cli.doctor:doctor", "Say what this machine can do, and what is wrong with it."),
+    "compare": ("kdbench.cli.compare:compare", "Show where runs would stand, without submitting them."),
     "submit": ("kdbench.cli.records:submit", "Put the records of finished runs on their leaderboard."),
     "validate": ("kdbench.cli.records:validate", "Check records against the schema and their own numbers."),
     "reproduce": ("kdbench.cli.records:reproduce", "Do a record's run again and say whether the two agree."),

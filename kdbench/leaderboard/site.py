@@ -6,23 +6,24 @@ touches nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from kdbench.board import BOARDS
 from kdbench.errors import KdbenchError
-from kdbench.leaderboard.pages import plan_site
+from kdbench.leaderboard.pages import Make, plan_site
 from kdbench.records import write_atomically
 
 MANIFEST = "manifest.txt"
+Planner = Callable[[Path], dict[str, Make]]  # the plan of a site by the folder of its boards
 
 
-def build_site(out: Path, boards: Path = BOARDS) -> list[Path]:
+def build_site(out: Path, boards: Path = BOARDS, *, planner: Planner = plan_site) -> list[Path]:
     """Write the site into `out`, remove its own files that no longer belong, and return what was written.
 
     Raises KdbenchError when `out` holds files of somebody else, RecordError for a record that cannot be read.
     """
-    fresh = render_site(boards)
+    fresh = render_site(boards, planner)
     owned = _owned(out)
     for name in owned - fresh.keys():
         _remove(out, name)
@@ -42,9 +43,9 @@ def stale_files(out: Path, boards: Path = BOARDS) -> list[str]:
     return sorted(differing | left_over)
 
 
-def render_site(boards: Path = BOARDS) -> dict[str, bytes]:
+def render_site(boards: Path = BOARDS, planner: Planner = plan_site) -> dict[str, bytes]:
     """Every file of the site by its name, in order."""
-    plan = plan_site(boards)
+    plan = planner(boards)
     names = sorted([*plan, MANIFEST])
     plan[MANIFEST] = "".join(f"{name}\n" for name in names).encode
     return {name: plan[name]() for name in names}
