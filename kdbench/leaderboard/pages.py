@@ -20,13 +20,17 @@ from kdbench.leaderboard.changelogpage import changelog_context, feed_context
 from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.comparepage import compare_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
+from kdbench.leaderboard.methodpage import method_context, methods_of
+from kdbench.leaderboard.pagenames import method_name, teacher_name
 from kdbench.leaderboard.paperpage import paper_context
+from kdbench.leaderboard.pluginpage import plugin_context, plugin_index_context, plugins_of
 from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
 from kdbench.leaderboard.render import render, theme_file
 from kdbench.leaderboard.reported import Reported, read_reported
 from kdbench.leaderboard.runpage import run_context
 from kdbench.leaderboard.standings import Standings, folders, read_standings
 from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, milestone_table, to_csv, to_json
+from kdbench.leaderboard.teacherpage import teacher_context, teachers_of
 
 Make = Callable[[], bytes]
 ASSETS = ("style.css", "theme.js", "table.js", "compare.css", "compare.js")
@@ -44,6 +48,7 @@ def plan_of(standings: list[Standings], boards: Path = BOARDS) -> dict[str, Make
     plan |= _page("changelog.html", "changelog.html.j2", partial(changelog_context, standings))
     plan |= _page("feed.xml", "feed.xml.j2", partial(feed_context, standings, boards))
     plan |= _page("definitions.html", "definitions.html.j2", definitions_context)
+    plan |= _plugin_files(standings)
     plan["all-results.csv"] = lambda: to_csv(long_table(standings)).encode()
     plan["kdbench.bib"] = partial(_bibliography, standings, boards)
     for each in standings:
@@ -85,11 +90,31 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
         start = f"{name}/cells/{cell}"
         plan |= _page(f"{start}.html", "cell.html.j2", partial(cell_context, cell, study))
         plan |= {f"{start}{end}": partial(made, study) for end, made in CELL_FILES.items()}
+    plan |= _entry_files(standings)
     for run in (*standings.runs, *standings.runs.withdrawn):
         start = f"{name}/runs/{run.record.run_id}"
         plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))
         plan[f"{start}.csv"] = partial(_csv, curve_table, run.record)
         plan[f"{start}.json"] = run.path.read_bytes
+    return plan
+
+
+def _entry_files(standings: Standings) -> dict[str, Make]:
+    plan: dict[str, Make] = {}
+    for method in methods_of(standings):
+        page = f"{standings.board.name}/{method_name(method.name)}"
+        plan |= _page(page, "method.html.j2", partial(method_context, standings, method))
+    for teacher in teachers_of(standings):
+        page = f"{standings.board.name}/{teacher_name(teacher.name)}"
+        plan |= _page(page, "teacher.html.j2", partial(teacher_context, standings, teacher))
+    return plan
+
+
+def _plugin_files(standings: list[Standings]) -> dict[str, Make]:
+    plugins = plugins_of(standings)
+    plan = _page("plugins/index.html", "plugins.html.j2", partial(plugin_index_context, plugins))
+    for plugin in plugins:
+        plan |= _page(plugin.page, "plugin.html.j2", partial(plugin_context, plugin))
     return plan
 
 
