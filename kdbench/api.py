@@ -279,7 +279,12 @@ class Method(Plugin, nn.Module):
         """Update banks, queues or averages after the optimiser's step; runs without gradients."""
 
     def export(self, student: Network) -> nn.Module:
-        """The network to be evaluated: clips (B, C, T, H, W) to action logits (B, K)."""
+        """The network to be evaluated: clips (B, C, T, H, W) to action logits (B, K).
+
+        Another network of the student's kind (an average) is also what the run's weights.pt holds, what teaches
+        others from there, and what is fine-tuned on a second data set. Of any other module none of this is known:
+        there the student is saved and fine-tuned, and its action head, which was not evaluated, is saved as NaN.
+        """
         return student
 
 
@@ -336,8 +341,13 @@ class TeacherContext(ABC):
         """
 
     @abstractmethod
-    def trained(self, backbone: str, fraction: float) -> TeacherNetwork:
-        """The board's own baseline run of a backbone, trained first if it is missing."""
+    def trained(
+        self, backbone: str, fraction: float, method: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> TeacherNetwork:
+        """What a run of a backbone has left (see `Method.export`), trained first if it is missing.
+
+        The run is the board's own baseline, or one of another method that needs no teacher, with these options.
+        """
 
     @abstractmethod
     def joined(self, members: Sequence[TeacherNetwork]) -> TeacherNetwork:

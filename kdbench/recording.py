@@ -38,8 +38,11 @@ from kdbench.train import autocast
 STAGES: tuple[StageName, ...] = ("early", "middle", "late")
 
 
-def card_of_session(session: Session, record: Record) -> dict[str, Any]:
-    """What the weights of a finished training declare of themselves when they teach."""
+def card_of_session(session: Session, record: Record, *, evaluated: bool) -> dict[str, Any]:
+    """What the weights of a finished training declare of themselves when they teach.
+
+    Their accuracy is not known where something else was evaluated.
+    """
     material, request = session.material, session.request
     card = TeacherCard(
         backbone=request.student,
@@ -49,8 +52,8 @@ def card_of_session(session: Session, record: Record) -> dict[str, Any]:
         fraction=request.fraction,
         training_videos=_seen(session),
         training_list_sha256=material.training_list_sha256,
-        top1=record.derived.top1,
-        train_s=record.cost.train_s + record.cost.data_wait_s,
+        top1=record.derived.top1 if evaluated else None,
+        train_s=record.cost.train_s + record.cost.data_wait_s + record.cost.phases_s,
         epochs=request.board.optim.epochs,
         run_id=record.run_id,
         partial=record.status == "partial",

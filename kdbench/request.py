@@ -52,17 +52,29 @@ class RunRequest:
         return shlex.join(words)
 
 
-def lesson(student: RunRequest, backbone: str, fraction: float, modality: str = "") -> RunRequest:
-    """The board's own run of a backbone that a student's teacher comes from, on frames of another modality if named.
+@dataclass(frozen=True)
+class Lesson:
+    """Which run a teacher comes from: a backbone, a share of the videos, and the method, None for the baseline."""
+
+    backbone: str
+    fraction: float
+    method: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def lesson(student: RunRequest, which: Lesson, modality: str = "") -> RunRequest:
+    """The run on the student's board that its teacher comes from, on frames of another modality if named.
 
     All videos are one subset.
     """
     return RunRequest(
         board=with_modality(student.board, modality),
-        student=backbone,
-        fraction=fraction,
+        student=which.backbone,
+        method=which.method,
+        options=which.options,
+        fraction=which.fraction,
         seed=student.board.teachers.seed,
-        subset_seed=0 if fraction == 1.0 else student.subset_seed,
+        subset_seed=0 if which.fraction == 1.0 else student.subset_seed,
     )
 
 

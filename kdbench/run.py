@@ -9,7 +9,7 @@ from kdbench.data.material import Material, open_material
 from kdbench.models import build_network
 from kdbench.recording import card_of_session, record_of, with_transfer
 from kdbench.records import Record
-from kdbench.request import RunRequest, Setting, check, check_fit, lesson, run_config, run_id
+from kdbench.request import Lesson, RunRequest, Setting, check, check_fit, lesson, run_config, run_id
 from kdbench.rundir import RunDir
 from kdbench.session import Bench, Inputs, Session
 from kdbench.teaching import Context, Taught, card_of, load_weights, obtain, weights_content
@@ -54,8 +54,9 @@ def _complete(session: Session) -> Record:
     """Train, keep the weights, fine-tune, and put everything into the record."""
     prepared, trained = session.train()
     record = record_of(session, prepared, trained)
-    card = card_of_session(session, record)
-    session.rundir.save("weights.pt", weights_content(session.network, card))
+    network, evaluated = session.finished()
+    card = card_of_session(session, record, evaluated=evaluated)
+    session.rundir.save("weights.pt", weights_content(network, card, classifies=evaluated))
     if not session.transfer:
         return record
     result, tuned = session.fine_tune(session.transfer)
@@ -81,23 +82,22 @@ def _obtain_teacher(request: RunRequest, bench: Bench, material: Material, trans
     if transfer:
         tests |= set(transfer.material.qualified(transfer.material.test_list))
 
-    def load_trained(backbone: str, fraction: float) -> TeacherNetwork:
-        return _trained(request, bench, len(material.classes), (backbone, fraction))
+    def load_trained(which: Lesson) -> TeacherNetwork:
+        return _trained(request, bench, len(material.classes), which)
 
     context = Context(request.board, bench.registry, len(material.classes), request.fraction, load_trained)
     return obtain(request.teacher, context, frozenset(tests), untrusted=bench.untrusted_teacher)
 
 
-def _trained(request: RunRequest, bench: Bench, classes: int, which: tuple[str, float]) -> TeacherNetwork:
-    """The board's baseline run of a backbone at a fraction, done first if it is missing."""
-    backbone, fraction = which
+def _trained(request: RunRequest, bench: Bench, classes: int, which: Lesson) -> TeacherNetwork:
+    """What a run of a backbone at a fraction has left; it is done first if it is missing."""
     modality = bench.registry.get("methods", request.method_name).cls.teacher_modality
-    own = lesson(request, backbone, fraction, modality)
+    own = lesson(request, which, modality)
     board = own.board
     parts = check(own, bench.registry)
     bench.watcher.say(
-        f"teacher {backbone}: needs the board's own {own.method_name} run first "
-        f"({board.optim.epochs} epochs on {100 * fraction:g}% of the training videos); "
+        f"teacher {which.backbone}: needs the board's own {own.method_name} run first "
+        f"({board.optim.epochs} epochs on {100 * which.fraction:g}% of the training videos); "
         "trained now unless it is finished, its cost stands in the student's record"
     )
     record = execute(own, bench, patient=True)

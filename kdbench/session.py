@@ -176,10 +176,17 @@ class Session:
         )
         return prepared, follow(course, self.rundir, self.bench.watcher)
 
+    def finished(self) -> tuple[Network, bool]:
+        """The network that the run leaves, and whether it is what was evaluated (see `Method.export`)."""
+        evaluated = self.parts.method.export(self.network)
+        return (evaluated, True) if isinstance(evaluated, Network) else (self.network, False)
+
     def fine_tune(self, transfer: Transfer) -> tuple[TransferResult, CourseResult]:
-        """Take the student to the second data set; its weights change and must have been saved."""
+        """Take the finished network to the second data set; its weights change and must have been saved."""
+        network, _ = self.finished()
+        network.requires_grad_(True)  # an average was never trained by gradients
         where = self.bench.device, self.rundir, self.bench.watcher
-        return fine_tune(transfer, self.network, self.request.seed, *where)
+        return fine_tune(transfer, network, self.request.seed, *where)
 
 
 def _reset_peak_memory(device: torch.device) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from kdbench.board import Board
 from kdbench.records import Record, differing_pins, read_record
 from kdbench.registry import Registry
-from kdbench.request import Parts, RunRequest, check, lesson, readable_name
+from kdbench.request import Lesson, Parts, RunRequest, check, lesson, readable_name
 
 MODALITY = "frames.modality"  # the pin
 State = Literal["done", "stale", "to do"]
@@ -100,7 +100,8 @@ def _lessons(request: RunRequest, registry: Registry) -> list[RunRequest]:
     modality = registry.get("methods", request.method_name).cls.teacher_modality
     if not request.teacher or ":" in request.teacher or modality not in ("", request.board.frames.modality):
         return []
-    return [lesson(request, request.teacher, 1.0 if request.board.teachers.fraction == "full" else request.fraction)]
+    fraction = 1.0 if request.board.teachers.fraction == "full" else request.fraction
+    return [lesson(request, Lesson(request.teacher, fraction))]
 
 
 def requests(board: Board, registry: Registry, choice: Choice) -> Iterator[RunRequest]:

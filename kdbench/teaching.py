@@ -17,10 +17,10 @@ from kdbench.errors import DataError, RunFailed
 from kdbench.models import Network, build_network, freeze
 from kdbench.records import PluginRef, TeacherRef
 from kdbench.registry import Registered, Registry
-from kdbench.request import split_spec
+from kdbench.request import Lesson, split_spec
 
 FORMAT = 1
-LoadTrained = Callable[[str, float], TeacherNetwork]
+LoadTrained = Callable[[Lesson], TeacherNetwork]
 Value = TypeVar("Value")
 
 
@@ -102,8 +102,10 @@ class Context(TeacherContext):
         if head is not None and head.ndim == 2 and len(head) != self.classes:
             raise DataError(path, f"tells {len(head)} classes apart, and this board has {self.classes}; {way_out}")
 
-    def trained(self, backbone: str, fraction: float) -> TeacherNetwork:
-        return self.load_trained(backbone, fraction)
+    def trained(
+        self, backbone: str, fraction: float, method: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> TeacherNetwork:
+        return self.load_trained(Lesson(backbone, fraction, method, dict(options or {})))
 
     def joined(self, members: Sequence[TeacherNetwork]) -> TeacherNetwork:
         network = join_networks([member.network for member in members])
@@ -239,9 +241,15 @@ def digest_of_state(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def weights_content(network: Network, card: Mapping[str, Any]) -> dict[str, Any]:
-    """What `weights.pt` holds: a format number, the tensors and the declaration."""
+def weights_content(network: Network, card: Mapping[str, Any], *, classifies: bool = True) -> dict[str, Any]:
+    """What `weights.pt` holds: a format number, the tensors and the declaration.
+
+    The action head of a network that does not classify with it is NaN: its features and maps teach, and a method
+    that compares its logits stops after the first epoch, since its loss is not finite, and never measures noise.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    if not classifies:
+        state |= {name: torch.full_like(state[name], torch.nan) for name in state if name.startswith("action.")}
     return {"format": FORMAT, "network": state, "card": dict(card)}
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from kdbench.api import TeacherCard, TeacherNetwork
+from kdbench import streams
+from kdbench.api import Method, NetworkSpec, Task, TeacherCard, TeacherNetwork
+from kdbench.board import Board
 from kdbench.errors import DataError, RunFailed
-from kdbench.models import build_network
+from kdbench.models import Network, build_network
 from kdbench.records import Record
+from kdbench.registry import Origin, Registered
+from kdbench.request import Lesson
 from kdbench.run import execute
 from kdbench.teaching import Context, card_values, obtain, weights_content
+from kdbench.transfer import Transfer, fine_tune
 from tests.tiny import bench, registry, request, tiny_board
 
 
@@ -159,7 +167,7 @@ def test_the_path_of_a_checkpoint_may_have_an_at_sign(tmp_path: Path, prefix: st
 
 
 def context() -> Context:
-    def never(_backbone: str, _fraction: float) -> TeacherNetwork:
+    def never(_which: Lesson) -> TeacherNetwork:
         raise AssertionError("a checkpoint needs no training")
 
     return Context(tiny_board(), registry(), 8, 1.0, never)
@@ -203,3 +211,79 @@ def test_a_checkpoint_with_a_broken_declaration_is_refused(
 def test_the_command_of_a_record_names_no_path(finished: tuple[Path, Record], tmp_path: Path) -> None:
     record = execute(request(student="c3d", teacher=f"checkpoint:{finished[0]}"), bench(tmp_path))
     assert str(finished[0]) not in record.command
+
+
+# --- what a run leaves -------------------------------------------------------------------------------------
+
+
+class Averaging(Method):
+    """Evaluates another network of the student's kind."""
+
+    name = "averaging"
+
+    def build(self, student: NetworkSpec, teacher: NetworkSpec | None, task: Task) -> None:
+        self.other = task.twin().requires_grad_(False)
+
+    def export(self, student: Network) -> nn.Module:
+        return self.other
+
+
+class Reading(Method):
+    """Evaluates a module that is no network of the student's kind."""
+
+    name = "reading"
+
+    def export(self, student: Network) -> nn.Module:
+        return nn.Sequential(student, nn.Identity())
+
+
+def left_by(cls: type[Method], runs: Path, board: Board | None = None) -> tuple[Path, Record]:
+    """A run with the method, and the weights it has left."""
+    known, plain = registry(), bench(runs)
+    known.add([Registered("methods", cls.name, cls, Origin(Path(__file__), "file", "", "0" * 64))])
+    board = board or tiny_board(transfer=None, optim={"epochs": 1})
+    asked = request(board, method=cls.name)
+    record = execute(asked, replace(plain, access=replace(plain.access, registry=known)))
+    return runs / "tiny" / record.run_id / "weights.pt", record
+
+
+def test_the_weights_of_a_run_are_those_of_the_network_that_it_evaluated(tmp_path: Path) -> None:
+    path, record = left_by(Averaging, tmp_path)
+    taught = context().from_file(path)
+    twin = build_network(tiny_board(), registry().get("backbones", "r3d"), 8, streams.stream_seed(0, "twin"), {})
+    assert all(torch.equal(value, taught.network.state_dict()[name]) for name, value in twin.state_dict().items())
+    assert taught.card.top1 == record.derived.top1
+
+
+def test_what_no_network_of_the_students_kind_evaluated_leaves_the_student_without_a_classifier(tmp_path: Path) -> None:
+    path, _ = left_by(Reading, tmp_path)
+    taught = context().from_file(path)
+    assert taught.card.top1 is None
+    for name, value in taught.network.state_dict().items():
+        assert bool(value.isnan().all()) is name.startswith("action.")
+
+
+def test_a_method_that_compares_logits_does_not_learn_from_a_classifier_that_is_not_there(tmp_path: Path) -> None:
+    path, _ = left_by(Reading, tmp_path)
+    board = tiny_board(transfer=None, optim={"epochs": 1})
+    with pytest.raises(RunFailed, match="loss 'soft' was not finite in epoch 1"):
+        execute(request(board, student="c3d", teacher=f"checkpoint:{path}"), bench(tmp_path))
+
+
+@pytest.mark.parametrize("cls", [Averaging, Reading])
+def test_the_second_data_set_is_shown_to_the_network_that_the_run_leaves(
+    cls: type[Method], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[dict[str, torch.Tensor]] = []
+
+    def fine_tuned(transfer: Transfer, student: Network, *rest: Any) -> Any:
+        shown.append({name: value.clone() for name, value in student.state_dict().items()})
+        assert all(parameter.requires_grad for parameter in student.parameters())
+        return fine_tune(transfer, student, *rest)
+
+    monkeypatch.setattr("kdbench.session.fine_tune", fine_tuned)
+    path, record = left_by(cls, tmp_path, tiny_board(optim={"epochs": 1}))
+    (network,), saved = shown, torch.load(path, weights_only=True)["network"]
+    assert record.transfer is not None
+    assert all(torch.equal(network[name], value) for name, value in saved.items() if name.startswith("backbone."))
+    assert all(value.isfinite().all() for value in network.values())

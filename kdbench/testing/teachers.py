@@ -10,6 +10,7 @@ import torch
 from kdbench.api import TeacherNetwork
 from kdbench.errors import KdbenchError
 from kdbench.models import Network, build_network, freeze
+from kdbench.request import Lesson, RunRequest, check
 from kdbench.teaching import Context, Taught, card_values, digest_of_state, obtain, weights_content
 from kdbench.testing.findings import CheckError, Checks, NotApplicableError, global_randomness, require_untouched
 from kdbench.testing.kit import batch_of
@@ -59,9 +60,10 @@ class TeacherChecks(Checks):
         tests = frozenset(material.qualified(material.test_list))
         return obtain(f"{self.plugin.name}:{argument}", context, tests, untrusted=True)
 
-    def _trained(self, backbone: str, fraction: float) -> TeacherNetwork:
-        """What stands for the board's own run of a backbone."""
-        plugin = self.kit.registry.get("backbones", backbone)
+    def _trained(self, which: Lesson) -> TeacherNetwork:
+        """What stands for what a run of a backbone has left; one that could not be asked for is refused."""
+        request = RunRequest(board=self.kit.board, student=which.backbone, method=which.method, options=which.options)
+        plugin = check(request, self.kit.registry).student
         network = freeze(build_network(self.kit.board, plugin, len(self.kit.material.classes), 0, {}))
         return TeacherNetwork(network, self.kit.card(network))
 

@@ -6,7 +6,8 @@ consistent with it. Here the consistency is that of Hinton, Vinyals and Dean, 20
 weight * tau^2 * KL(average || student). Defaults: m = 0.999; tau = 4 and weight 1 as in the method `kd`.
 
 Deviations: the paper compares probabilities by their squared distance, ramps the weight up and shows the teacher other
-noise; here the average sees clip 0 as the student does, in evaluation mode, at full weight from the first step.
+noise; here the average sees clip 0 as the student does, in evaluation mode, at full weight from the first step. The
+paper evaluates the average; here the student is evaluated, as with every method, unless `evaluate` says "average".
 Running statistics of batch normalisation are averaged like weights, so that they fit the averaged weights.
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from kdbench.api import Batch, Method, NetworkSpec, Outputs, Progress, Task, hookimpl
@@ -37,13 +38,19 @@ class AverageDistillation(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Options:
-        """`temperature` tau softens both; `weight` of the term; `momentum` m of the average."""
+        """`temperature` tau softens both; `weight` of the term; `momentum` m of the average.
+
+        `evaluate` is "student" or "average": which of the two is evaluated, saved and fine-tuned.
+        """
 
         temperature: float = 4.0
         weight: float = 1.0
         momentum: float = 0.999
+        evaluate: str = "student"
 
         def __post_init__(self) -> None:
+            if self.evaluate not in ("student", "average"):
+                raise ValueError(f"evaluate is '{self.evaluate}'; it must be 'student' or 'average'")
             if not 0 <= self.momentum < 1:
                 raise ValueError(f"momentum is {self.momentum}; it must be at least 0 and below 1")
 
@@ -63,6 +70,8 @@ class AverageDistillation(Method):
         return self
 
     def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
+        if self.options.weight == 0:  # the average is kept, and not asked
+            return {"average": student.logits_BK.new_zeros(())}
         with torch.no_grad(), self.arithmetic():
             taught_BK = self.average(batch.clips_BVCTHW[:, 0])
         tau = self.options.temperature
@@ -76,6 +85,9 @@ class AverageDistillation(Method):
 
     def after_step(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> None:
         self._move(min(1 - 1 / (progress.global_step + 1), self.options.momentum))
+
+    def export(self, student: Network) -> nn.Module:
+        return self.average if self.options.evaluate == "average" else student
 
     @torch.no_grad()
     def _move(self, momentum: float) -> None:

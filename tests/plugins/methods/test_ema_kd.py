@@ -9,7 +9,7 @@ from kdbench.api import Method, PluginError
 from tests.plugins.methods.cases import built, clips, divergence, network, numbers, outputs, progress, softmax
 
 
-def begun(seed: int = 3, **options: float) -> Method:
+def begun(seed: int = 3, **options: float | str) -> Method:
     method = built("ema-kd", **options)
     method.begin(network(seed), None)
     return method
@@ -60,3 +60,21 @@ def test_the_average_stays_in_evaluation_mode_and_gets_no_gradient() -> None:
 def test_a_momentum_of_one_is_refused() -> None:
     with pytest.raises(PluginError, match=r"momentum is 1.0; it must be at least 0 and below 1"):
         built("ema-kd", momentum=1)
+
+
+@pytest.mark.parametrize(("evaluate", "own"), [("student", True), ("average", False)])
+def test_the_student_is_evaluated_or_the_average(evaluate: str, own: bool) -> None:
+    method, student = begun(evaluate=evaluate), network(3)
+    assert method.export(student) is (student if own else method.average)
+
+
+def test_with_weight_zero_the_average_is_kept_and_not_asked() -> None:
+    method, asked = begun(weight=0), list[int]()
+    method.average.backbone.register_forward_hook(lambda *_: asked.append(1))
+    assert method.losses(clips(), outputs(1), None, progress())["average"].item() == 0
+    assert asked == []
+
+
+def test_what_is_neither_student_nor_average_is_refused() -> None:
+    with pytest.raises(PluginError, match="evaluate is 'both'; it must be 'student' or 'average'"):
+        built("ema-kd", evaluate="both")

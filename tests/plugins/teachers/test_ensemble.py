@@ -11,6 +11,7 @@ import torch
 from kdbench.api import PluginError, TeacherCard, TeacherNetwork
 from kdbench.models import Network, build_network
 from kdbench.records import Record
+from kdbench.request import Lesson
 from kdbench.run import execute, open_training
 from kdbench.teaching import Context, digest_of_state, obtain
 from kdbench.train import progress_of, take_step
@@ -36,10 +37,10 @@ def joined(cards: Iterable[TeacherCard] = (), asked: list[tuple[str, float]] | N
     """What the plugin makes of untrained networks with these cards."""
     known = {each.backbone: each for each in cards}
 
-    def trained(name: str, fraction: float) -> TeacherNetwork:
+    def trained(which: Lesson) -> TeacherNetwork:
         if asked is not None:
-            asked.append((name, fraction))
-        return TeacherNetwork(untrained(name), known.get(name) or card(name))
+            asked.append((which.backbone, which.fraction))
+        return TeacherNetwork(untrained(which.backbone), known.get(which.backbone) or card(which.backbone))
 
     return Ensemble().load("+".join(NAMES), Context(tiny_board(), registry(), 8, 1.0, trained))
 
@@ -104,11 +105,11 @@ def test_its_digest_changes_with_any_of_the_weights() -> None:
     digests = set()
     for touched in (None, *NAMES):
 
-        def trained(name: str, _fraction: float, touched: str | None = touched) -> TeacherNetwork:
-            network = untrained(name)
+        def trained(which: Lesson, touched: str | None = touched) -> TeacherNetwork:
+            network = untrained(which.backbone)
             with torch.no_grad():
-                next(network.parameters()).view(-1)[0] += float(name == touched)
-            return TeacherNetwork(network, card(name))
+                next(network.parameters()).view(-1)[0] += float(which.backbone == touched)
+            return TeacherNetwork(network, card(which.backbone))
 
         context = Context(tiny_board(), registry(), 8, 1.0, trained)
         digests.add(Ensemble().load("+".join(NAMES), context).card.weights_sha256)
@@ -130,7 +131,7 @@ def test_members_are_trained_on_what_the_board_lets_a_teacher_see() -> None:
     ],
 )
 def test_a_bad_list_is_refused_before_anything_is_trained(argument: str, said: str) -> None:
-    def never(_name: str, _fraction: float) -> TeacherNetwork:
+    def never(_which: Lesson) -> TeacherNetwork:
         raise AssertionError("a member was trained")
 
     context = Context(tiny_board(), registry(), 8, 1.0, never)

@@ -10,6 +10,7 @@ from torchvision.models import video
 
 from kdbench.api import PluginError, TeacherNetwork
 from kdbench.errors import RunFailed
+from kdbench.request import Lesson
 from kdbench.run import execute, open_training
 from kdbench.teaching import Context, Taught, obtain
 from kdbench.train import progress_of, take_step
@@ -28,7 +29,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def context(width: float | None = None) -> Context:
-    def never(_backbone: str, _fraction: float) -> TeacherNetwork:
+    def never(_which: Lesson) -> TeacherNetwork:
         raise AssertionError("a file needs no training")
 
     board = tiny_board() if width is None else tiny_board(networks={"width": width})
