@@ -88,6 +88,15 @@ def test_pages_show_the_given_rows_marked_among_the_committed(boards: Path) -> N
     assert not (boards.parent / "out" / "other").exists()
 
 
+def test_board_page_marks_the_given_rows_and_says_that_they_are_not_submitted(boards: Path) -> None:
+    call(boards, mine(), mine(seed=4, status="partial", run_id="partial"))
+    page = (boards.parent / "out" / "small" / "index.html").read_text()
+    assert "Drawn with 2 runs of yours that are not submitted" in page
+    lines = [line for line in page.splitlines() if 'class="tag">yours, not submitted' in line]
+    assert ["slim~1~0~broad~mine" in lines[0], "partial" in lines[1]] == [True, True]
+    assert len(lines) == 2
+
+
 def test_nothing_of_the_boards_is_touched(boards: Path) -> None:
     before = snapshot(boards)
     assert call(boards, mine()).exit_code == 0
