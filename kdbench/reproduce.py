@@ -23,6 +23,7 @@ from kdbench.request import RunRequest, check, split_spec
 from kdbench.run import Bench, execute
 
 REPORT = "reproduction.json"
+SHOWN_VALUES = 6  # the report has them all
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class Repetition:
 class Agreement:
     """How a repetition compares with the record. Accuracies are shares.
 
-    `epoch` is the first in which a measured value differs, None where the curves are equal; `values` names what
-    differs there, or after the last epoch. `band` is where a further seed of the record's row would lie, None where
-    it has too few. `settings` are the circumstances in which the two runs differ.
+    `epoch` is the first in which a measured value differs (0 for the method's phases), None where the curves are
+    equal; `values` names what differs there, or after the last epoch. `band` is where a further seed of the record's
+    row would lie, None where it has too few. `settings` are the circumstances in which the two runs differ.
     """
 
     record: Record
@@ -198,8 +199,12 @@ def compare(record: Record, again: Record, board: Board, committed: Sequence[tup
 def first_difference(record: Record, again: Record) -> tuple[int | None, tuple[str, ...]]:
     """The first epoch in which two runs differ and the values that do; None and what differs after the last one.
 
-    Seconds, memory and learning rates are no measurements of the network.
+    Epoch 0 stands for the phases of the method, before the first. Seconds, memory and learning rates are no
+    measurements of the network.
     """
+    phases = tuple(_differing_phases(record, again))
+    if phases:
+        return 0, phases
     for one, other in zip(record.epochs, again.epochs, strict=False):
         here, there = _measured(one), _measured(other)
         if here != there:
@@ -212,6 +217,14 @@ def _results(record: Record) -> dict[str, object]:
     timeless = record.transfer and msgspec.structs.replace(record.transfer, seconds=0.0)
     results = {name: getattr(record, name) for name in ("stages", "predictions", "pretext")}
     return results | {"transfer": timeless}
+
+
+def _differing_phases(record: Record, again: Record) -> Iterator[str]:
+    """The terms of the phases that differ; older records do not hold their phases."""
+    for one, other in zip(record.phases, again.phases, strict=False):
+        for term in sorted(one.losses.keys() | other.losses.keys()):
+            if one.losses.get(term) != other.losses.get(term):
+                yield f"loss {term} in epoch {one.epoch} of {one.phase}"
 
 
 def _measured(row: Epoch) -> dict[str, float | None]:
@@ -272,8 +285,9 @@ def lines_of(agreement: Agreement) -> Iterator[str]:
             yield f"  a further seed of its row lies at {band} (95 %, by {band.n} committed seeds)"
         else:
             yield f"  its row has no band: that takes {FEWEST} committed seeds that differ"
-        place = "after the last epoch" if agreement.epoch is None else f"first in epoch {agreement.epoch}"
-        yield f"  the runs differ {place}: {', '.join(agreement.values)}"
+        places = {None: "after the last epoch", 0: "before the first epoch"}
+        place = places.get(agreement.epoch, f"first in epoch {agreement.epoch}")
+        yield f"  the runs differ {place}: {', '.join(agreement.values[:SHOWN_VALUES])}"
     if agreement.settings:
         yield f"  not the same: {', '.join(agreement.settings)}"
 

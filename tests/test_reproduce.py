@@ -140,6 +140,16 @@ def test_seconds_and_memory_are_no_difference() -> None:
     assert first_difference(record, changed(again, "cost", peak_memory_mib=1.0)) == (None, ())
 
 
+def test_phases_of_the_method_come_before_the_first_epoch() -> None:
+    rows = [
+        [{"phase": "head", "epoch": 1, "lr": 0.1, "losses": {"hint": loss}, "train_s": 1.0, "data_wait_s": 0.0}]
+        for loss in (0.5, 0.75)
+    ]
+    one, other = (make_record(phases=phases, method__phase_epochs=1) for phases in rows)
+    assert first_difference(one, other) == (0, ("loss hint in epoch 1 of head",))
+    assert first_difference(one, make_record()) == (None, ())  # an older record does not hold its phases
+
+
 def test_transfer_alone_may_differ() -> None:
     assert first_difference(make_record(), make_record(transfer_hits=13)) == (None, ("transfer",))
 
