@@ -7,6 +7,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -16,6 +18,7 @@ WIDTH, HEIGHT = 320, 226
 LEFT, RIGHT, TOP, BOTTOM = 38, 14, 26, 34
 STYLES = 8  # how many series the style sheet tells apart
 MAX_POINTS = 100
+HALF_CAPITAL = 3.4  # half the height of a capital letter at the size of the charts' text
 
 
 @dataclass(frozen=True)
@@ -149,12 +152,11 @@ def _y(panel: Panel, value: float) -> float:
 
 
 def _grid(panel: Panel, right: int) -> Markup:
-    lines, floor = [], HEIGHT - BOTTOM
+    floor = HEIGHT - BOTTOM
+    rules = "".join(f"M{LEFT} {_short(_y(panel, place))}H{right}" for place, _ in panel.y.ticks)
+    lines = [f'<path class="grid" d="{rules}"/>']
     for place, text in panel.y.ticks:
-        y = _short(_y(panel, place))
-        lines.append(
-            f'<path class="grid" d="M{LEFT} {y}H{right}"/><text x="{LEFT - 6}" y="{y}" dy=".32em">{text}</text>'
-        )
+        lines.append(f'<text x="{LEFT - 6}" y="{_y(panel, place) + HALF_CAPITAL:.0f}">{text}</text>')
     for place, text in panel.x.ticks:
         x = _short(_x(panel, place))
         lines.append(f'<text class="x" x="{x}" y="{floor + 15}">{escape(text)}</text>')
@@ -166,10 +168,11 @@ def _grid(panel: Panel, right: int) -> Markup:
 
 
 def _marks(panel: Panel) -> Markup:
-    lines = []
-    for place, text in panel.marks:
-        x = _short(_x(panel, place))
-        lines.append(f'<path class="mark" d="M{x} {TOP}V{HEIGHT - BOTTOM}"/>')
+    if not panel.marks:
+        return Markup("")
+    places = [_short(_x(panel, place)) for place, _ in panel.marks]
+    lines = [f'<path class="mark" d="{"".join(f"M{x} {TOP}V{HEIGHT - BOTTOM}" for x in places)}"/>']
+    for x, (_, text) in zip(places, panel.marks, strict=True):
         lines.append(f'<text class="mark" x="{x}" y="{TOP - 5}">{escape(text)}</text>')
     return Markup("".join(lines))  # noqa: S704 - texts are escaped above
 
@@ -178,11 +181,30 @@ def _line(panel: Panel, series: Series) -> Markup:
     if not series.points:
         return Markup("")
     spots = [(_x(panel, x), _y(panel, y)) for x, y in series.points]
-    path = "M" + "L".join(f"{_short(x)} {_short(y)}" for x, y in spots)
-    line = f'<path class="line" d="{path}"/>' if series.joined else ""
+    line = f'<path class="line" d="{_path(spots, 10 if series.markers else 1)}"/>' if series.joined else ""
     markers = "".join(_marker(x, y, series.style) for x, y in spots) if series.markers else ""
     text = f'<g class="s{series.style}"><title>{escape(series.label)}</title>{line}{markers}</g>'
     return Markup(text)  # noqa: S704 - the label is escaped above
+
+
+def _path(spots: Sequence[tuple[float, float]], fine: int) -> str:
+    """A line as its first point and steps of 1/`fine` (1 or 10): half as long as the places of all points."""
+    places = [(round(fine * x) * (10 // fine), round(fine * y) * (10 // fine)) for x, y in spots]
+    steps = [_tenths(x - left) + _after(y - above) for (left, above), (x, y) in pairwise(places)]
+    start = f"M{_tenths(places[0][0])}{_after(places[0][1])}"
+    return f"{start}l{' '.join(steps)}" if steps else start
+
+
+@cache
+def _after(tenths: int) -> str:
+    """A number behind another: a minus parts them as well as a space does."""
+    return _tenths(tenths) if tenths < 0 else f" {_tenths(tenths)}"
+
+
+@cache
+def _tenths(number: int) -> str:
+    text = f"{abs(number) / 10:g}".lstrip("0") or "0"
+    return f"-{text}" if number < 0 else text
 
 
 def _marker(x: float, y: float, style: int) -> str:

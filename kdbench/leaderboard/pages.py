@@ -17,11 +17,13 @@ from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.cellpage import cell_context
 from kdbench.leaderboard.cellstudy import CELL_FILES, cell_studies
 from kdbench.leaderboard.changelogpage import changelog_context, feed_context
+from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, milestones_json
 from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.comparepage import compare_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.methodpage import method_context, methods_of
 from kdbench.leaderboard.pagenames import method_name, teacher_name
+from kdbench.leaderboard.packing import packed
 from kdbench.leaderboard.paperpage import paper_context
 from kdbench.leaderboard.pluginpage import plugin_context, plugin_index_context, plugins_of
 from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
@@ -29,7 +31,7 @@ from kdbench.leaderboard.render import render, theme_file
 from kdbench.leaderboard.reported import Reported, read_reported
 from kdbench.leaderboard.runpage import run_context
 from kdbench.leaderboard.standings import Standings, folders, read_standings
-from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, milestone_table, to_csv, to_json
+from kdbench.leaderboard.tables import leaderboard_table, to_csv, to_json
 from kdbench.leaderboard.teacherpage import teacher_context, teachers_of
 
 Make = Callable[[], bytes]
@@ -49,7 +51,7 @@ def plan_of(standings: list[Standings], boards: Path = BOARDS) -> dict[str, Make
     plan |= _page("feed.xml", "feed.xml.j2", partial(feed_context, standings, boards))
     plan |= _page("definitions.html", "definitions.html.j2", definitions_context)
     plan |= _plugin_files(standings)
-    plan["all-results.csv"] = lambda: to_csv(long_table(standings)).encode()
+    plan["all-results.csv"] = lambda: long_csv(standings).encode()
     plan["kdbench.bib"] = partial(_bibliography, standings, boards)
     for each in standings:
         plan |= _board_files(each, boards)
@@ -79,9 +81,10 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
         **_page(f"{name}/protocol.html", "protocol.html.j2", partial(protocol_context, board)),
         f"{name}/protocol.json": lambda: protocol_json(board).encode(),
     }
-    for table, made in (("leaderboard", leaderboard_table), ("milestones", milestone_table)):
-        plan[f"{name}/{table}.csv"] = partial(_csv, made, standings)
-        plan[f"{name}/{table}.json"] = partial(_json, made, standings)
+    plan[f"{name}/leaderboard.csv"] = partial(_csv, leaderboard_table, standings)
+    plan[f"{name}/leaderboard.json"] = partial(_json, leaderboard_table, standings)
+    plan[f"{name}/milestones.csv"] = partial(_text, milestones_csv, standings)
+    plan[f"{name}/milestones.json"] = partial(_text, milestones_json, standings)
     for ending, written in (("md", leaderboard_markdown), ("tex", leaderboard_latex)):
         plan[f"{name}/leaderboard.{ending}"] = partial(_text, written, standings)
     if reported:
@@ -94,8 +97,8 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
     for run in (*standings.runs, *standings.runs.withdrawn):
         start = f"{name}/runs/{run.record.run_id}"
         plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))
-        plan[f"{start}.csv"] = partial(_csv, curve_table, run.record)
-        plan[f"{start}.json"] = run.path.read_bytes
+        plan[f"{start}.csv"] = partial(_text, curve_csv, run.record)
+        plan[f"{start}.json.gz"] = partial(packed, run.path)
     return plan
 
 

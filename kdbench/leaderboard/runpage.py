@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeVar
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.charts import Panel, Series, epoch_axis, line_chart, plain_axis, share_axis, swatch, thinned
@@ -16,10 +17,19 @@ from kdbench.leaderboard.protocolpage import value_text
 from kdbench.leaderboard.scoring import Run, device_class
 from kdbench.leaderboard.standings import Standings
 from kdbench.leaderboard.tables import standing
-from kdbench.records import Epoch, Record, unpack_ids
+from kdbench.records import Epoch, PhaseEpoch, Record, unpack_ids
 
-SHOWN_EPOCHS = 25
+SHOWN_EPOCHS = 12
 CHART_WIDTH = 380
+Counted = TypeVar("Counted", Epoch, PhaseEpoch)
+STATES = {
+    "self-reported": "self-reported",
+    "reproduced": "reproduced by someone else",
+    "maintainers": "reproduced by the maintainers",
+    "disputed": "disputed",
+    "withdrawn": "withdrawn",
+    "reinstated": "put back",
+}
 
 
 @dataclass(frozen=True)
@@ -33,10 +43,10 @@ class ClassScore:
 
 
 def run_context(standings: Standings, run: Run) -> dict[str, Any]:
-    """The names that the run template uses."""
+    """The names that the run template uses. What a page has many of is made here: a template is slow at it."""
     record = run.record
     terms = sorted({term for epoch in record.epochs for term in epoch.losses})
-    shown = shown_epochs(record)
+    shown = shown_epochs(record.epochs, {mark.epoch for mark in record.stages})
     return {
         "board": standings.board,
         "run": run,
@@ -47,14 +57,17 @@ def run_context(standings: Standings, run: Run) -> dict[str, Any]:
         "loss_chart": loss_chart(record, terms),
         "loss_legend": [(swatch(at + 1, markers=False), term) for at, term in enumerate(terms)],
         "terms": terms,
-        "shown": shown,
+        "curve": curve_rows(shown, terms),
         "every": len(shown) < len(record.epochs),
-        "classes": class_scores(record),
-        "teacher_facts": list(teacher_facts(record)),
-        "costs": list(costs(record)),
+        "phases": phases_of(record),
+        "classes": class_rows(class_scores(record)),
         "milestones": run.milestones(),
-        "environment": list(flat(record.environment)),
+        "settings": described(settings(run)),
+        "teacher": described(teacher_facts(record)),
+        "costs": described(costs(record)),
+        "environment": described([*flat(record.environment), ("kdbench", _code(record))]),
         "device": device_class(record),
+        "said": described(said_of(record)),
     }
 
 
@@ -88,25 +101,90 @@ def loss_chart(record: Record, terms: Sequence[str]) -> Markup:
     return line_chart(Panel("Loss terms by epoch", tuple(lines), epoch_axis(len(record.epochs)), y, width=CHART_WIDTH))
 
 
-def shown_epochs(record: Record) -> list[Epoch]:
-    """About twenty-five epochs, evenly spaced, and the ends of the stages; the CSV has them all."""
-    every = math.ceil(len(record.epochs) / SHOWN_EPOCHS)
-    ends = {mark.epoch for mark in record.stages} | {1, len(record.epochs)}
-    return [epoch for epoch in record.epochs if epoch.epoch % every == 0 or epoch.epoch in ends]
+def shown_epochs(epochs: Sequence[Counted], ends: Collection[int] = ()) -> list[Counted]:
+    """About twelve epochs, evenly spaced, and the ends of the stages; the CSV has them all."""
+    every = math.ceil(len(epochs) / SHOWN_EPOCHS)
+    kept = {1, len(epochs), *ends}
+    return [epoch for epoch in epochs if epoch.epoch % every == 0 or epoch.epoch in kept]
+
+
+def curve_rows(shown: Sequence[Epoch], terms: Sequence[str]) -> Markup:
+    """The lines of the curve's table: test and training accuracy, loss terms."""
+    lines = []
+    for epoch in shown:
+        told = [str(epoch.epoch), formats.percent(epoch.test_top1), formats.percent(epoch.train_top1)]
+        lines.append("<tr><td>" + "<td>".join(told + _losses(epoch, terms)) + "\n")
+    return Markup("".join(lines))  # noqa: S704 - numbers only
+
+
+def phases_of(record: Record) -> list[tuple[str, list[str], Markup]]:
+    """Each phase of the method's own, in order: its name, its loss terms, and lines of epoch, rate and terms."""
+    phases = []
+    for name, group in groupby(record.phases, key=lambda row: row.phase):
+        rows = list(group)
+        terms = sorted({term for row in rows for term in row.losses})
+        lines = [[str(row.epoch), formats.number(row.lr), *_losses(row, terms)] for row in shown_epochs(rows)]
+        body = "".join("<tr><td>" + "<td>".join(line) + "\n" for line in lines)
+        phases.append((name, terms, Markup(body)))  # noqa: S704 - numbers only
+    return phases
+
+
+def _losses(epoch: Epoch | PhaseEpoch, terms: Sequence[str]) -> list[str]:
+    return [formats.number(epoch.losses[term]) if term in epoch.losses else formats.NOTHING for term in terms]
+
+
+def class_rows(scores: Iterable[ClassScore]) -> Markup:
+    """The lines of the table of classes."""
+    lines = []
+    for each in scores:
+        share = formats.percent(each.right / each.videos) if each.videos else formats.NOTHING
+        name, taken = escape(each.name), escape(each.mistaken_for)
+        counts = f"{each.right} of {each.videos}<td>{share}"
+        lines.append(f'<tr><th scope="row">{name}<td>{counts}<td class="text">{taken}\n')
+    return Markup("".join(lines))  # noqa: S704 - the names are escaped above
+
+
+def described(facts: Iterable[tuple[str, Any]]) -> Markup:
+    """Terms with their descriptions; text is escaped, markup kept. HTML lets the end tags be left out."""
+    return Markup("\n").join(Markup("<dt>{}<dd>{}").format(label, value) for label, value in facts)
 
 
 def class_scores(record: Record) -> list[ClassScore]:
     """Accuracy for each class, recomputed from the predictions of the last epoch."""
     guesses, labels = unpack_ids(record.predictions.packed), unpack_ids(record.predictions.labels)
+    by_class: dict[int, Counter[int]] = {}
+    for (label, guess), count in Counter(zip(labels, guesses, strict=True)).items():
+        by_class.setdefault(label, Counter())[guess] = count
     scores = []
     for number, name in enumerate(record.classes):
-        given = Counter(guess for guess, label in zip(guesses, labels, strict=True) if label == number)
+        given = by_class.get(number, Counter())
         right = given.pop(number, 0)
         # Of equal counts the smaller class id is named, whatever the order of the videos.
         worst = min(given, key=lambda guess: (-given[guess], guess), default=None)
         taken = f"{record.classes[worst]} ({given[worst]})" if worst is not None else ""
         scores.append(ClassScore(name, right + given.total(), right, taken))
     return scores
+
+
+def settings(run: Run) -> Iterator[tuple[str, Any]]:
+    """What was trained, on which videos, under which pins."""
+    record, cell = run.record, run.record.cell
+    counts = f"{cell.num_training_videos} for training (subset seed {cell.subset_seed}), {cell.num_test_videos}"
+    yield "Videos", f"{cell.dataset}, split {cell.split}: {counts} for testing"
+    yield "Lists", f"training {_digest(cell.training_list_sha256)}, test {_digest(cell.test_list_sha256)}"
+    if record.missing_videos:
+        yield "Missing videos", record.missing_videos
+    yield "Metric", cell.metric
+    student, method = record.student, record.method
+    size = f"{student.params:,} parameters, {formats.number(student.gmacs)} GMACs a clip"
+    yield "Student", f"{run.key.student}, {size}; {student.distribution} {student.version}"
+    yield "Method", f"{run.key.method}; {method.distribution} {method.version}"
+    if method.options:
+        yield "Options", ", ".join(f"{name} = {method.options[name]}" for name in sorted(method.options))
+    pins = Markup('those of <a href="../protocol.html">the board</a>')
+    yield "Pins", f"differ in {', '.join(run.stale)}" if run.stale else pins
+    if record.tuning:
+        yield "Tuning", record.tuning
 
 
 def teacher_facts(record: Record) -> Iterator[tuple[str, str]]:
@@ -148,8 +226,43 @@ def costs(record: Record) -> Iterator[tuple[str, str]]:
         lesson = record.teacher.train_s
         yield "Teacher's training", formats.seconds(lesson)
         yield "Run and teacher", formats.seconds(None if lesson is None else cost.wall_s + lesson)
+    method = record.method
+    for label, count in (
+        ("Method's own parameters", method.extra_params),
+        ("Method's own epochs", method.phase_epochs),
+        ("Clips shown to the teacher and others in a step", method.teacher_clips_per_step),
+    ):
+        if count:
+            yield label, f"{count:,}"
     yield "Peak memory", f"{cost.peak_memory_mib:.0f} MiB"
     yield "Resumed", f"{cost.resumes} times"
+
+
+def said_of(record: Record) -> Iterator[tuple[str, Any]]:
+    """What people said of a record: who reran it and who sent it. Only http and https are linked."""
+    given = record.submission
+    checked = given.verification
+    yield "Verification", _event(STATES[checked.state], checked.by, checked.date, checked.note)
+    for event in given.earlier:
+        yield "Earlier", _event(STATES[event.what], event.by, event.date, event.note)
+    if given.author:
+        yield "Submitted by", _event(given.author, None, given.date, None)
+    if given.link and given.link.startswith(("https://", "http://")):
+        yield "Source", Markup('<a href="{0}" rel="nofollow">{0}</a>').format(given.link)
+    elif given.link:
+        yield "Source", given.link
+    if given.licence:
+        yield "Licence", given.licence
+
+
+def _event(what: str, by: str | None, date: str | None, note: str | None) -> str:
+    return what + (f" by {by}" if by else "") + (f", {date}" if date else "") + (f": {note}" if note else "")
+
+
+def _code(record: Record) -> str:
+    code = record.code
+    commit = f", commit {code.commit[:12]}" if code.commit else ""
+    return f"{code.version}{commit}{', with uncommitted changes' if code.dirty else ''}"
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -6,52 +6,116 @@ touches nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from kdbench.board import BOARDS
 from kdbench.errors import KdbenchError
+from kdbench.leaderboard.packing import same_content
 from kdbench.leaderboard.pages import Make, plan_site
-from kdbench.records import write_atomically
+from kdbench.leaderboard.parallel import Tick, no_collection, over, usable_cores
 
 MANIFEST = "manifest.txt"
+UNFINISHED = ".unfinished"  # the folder of files that are being written
+Watch = Callable[[str, int], Tick]
 Planner = Callable[[Path], dict[str, Make]]  # the plan of a site by the folder of its boards
 
 
-def build_site(out: Path, boards: Path = BOARDS, *, planner: Planner = plan_site) -> list[Path]:
-    """Write the site into `out`, remove its own files that no longer belong, and return what was written.
+def unwatched(title: str, total: int) -> Tick:
+    """Nobody is told how far a build is."""
+    return lambda done: None
 
-    Raises KdbenchError when `out` holds files of somebody else, RecordError for a record that cannot be read.
+
+def build_site(
+    out: Path,
+    boards: Path = BOARDS,
+    *,
+    planner: Planner = plan_site,
+    processes: int | None = None,
+    watch: Watch = unwatched,
+) -> list[Path]:
+    """Write the site into `out`, remove its own files that no longer belong, and return its files.
+
+    Whatever the number of processes, the bytes are the same. A file is written beside its place and renamed over,
+    and only where it differs; a build that was killed is completed by the next. Raises KdbenchError when `out`
+    holds files of somebody else, RecordError for a record that cannot be read.
     """
-    fresh = render_site(boards, planner)
-    owned = _owned(out)
-    for name in owned - fresh.keys():
-        _remove(out, name)
-    for name, content in fresh.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_file() or path.read_bytes() != content:
-            write_atomically(path, content)
-    return [out / name for name in fresh]
+    with no_collection():
+        plan = planned(boards, planner)
+        owned = _owned(out)
+        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
+        (out / UNFINISHED).mkdir(parents=True)
+        # A build that is killed must leave a folder whose every file is known to be the site's.
+        _put(out, MANIFEST, _listing({*owned, *plan}))
+        for name in owned - plan.keys():
+            _remove(out, name)
+        for folder in {(out / name).parent for name in plan}:
+            folder.mkdir(parents=True, exist_ok=True)
+        names = _largest_first(name for name in plan if name != MANIFEST)
+        tick = watch("Writing pages", len(names))
+        over(names, lambda name: _put(out, name, plan[name]()), processes or usable_cores(), tick)
+        _put(out, MANIFEST, plan[MANIFEST]())
+        shutil.rmtree(out / UNFINISHED)
+    return [out / name for name in plan]
 
 
-def stale_files(out: Path, boards: Path = BOARDS) -> list[str]:
+def stale_files(
+    out: Path, boards: Path = BOARDS, *, processes: int | None = None, watch: Watch = unwatched
+) -> list[str]:
     """The names of the files in which `out` differs from a fresh build: changed, missing, or left over."""
-    fresh = render_site(boards)
-    differing = {name for name, content in fresh.items() if _content(out / name) != content}
-    left_over = {name for name in _owned(out) - fresh.keys() if (out / name).is_file()}
-    return sorted(differing | left_over)
+    with no_collection():
+        plan = planned(boards)
+        names = _largest_first(plan)
+        tick = watch("Comparing pages", len(names))
+        fresh = over(names, partial(_is_fresh, out, plan), processes or usable_cores(), tick)
+    left_over = {name for name in _owned(out) - plan.keys() if (out / name).is_file()}
+    return sorted({name for name, same in fresh.items() if not same} | left_over)
 
 
-def render_site(boards: Path = BOARDS, planner: Planner = plan_site) -> dict[str, bytes]:
-    """Every file of the site by its name, in order."""
+def planned(boards: Path = BOARDS, planner: Planner = plan_site) -> dict[str, Make]:
+    """What makes every file of the site, the manifest included, in order of the name."""
     plan = planner(boards)
     names = sorted([*plan, MANIFEST])
-    plan[MANIFEST] = "".join(f"{name}\n" for name in names).encode
-    return {name: plan[name]() for name in names}
+    plan[MANIFEST] = partial(_listing, names)
+    return {name: plan[name] for name in names}
+
+
+def render_site(boards: Path = BOARDS) -> dict[str, bytes]:
+    """Every file of the site by its name, in order."""
+    return {name: make() for name, make in planned(boards).items()}
 
 
 # --- the folder --------------------------------------------------------------------------------------------
+
+
+def _listing(names: Iterable[str]) -> bytes:
+    return "".join(f"{name}\n" for name in sorted(names)).encode()
+
+
+def _largest_first(names: Iterable[str]) -> list[str]:
+    """What shows many runs before the files of single runs, so that no process is left with it at the end."""
+    return sorted(names, key=lambda name: (len(PurePosixPath(name).parts), name))
+
+
+def _put(out: Path, name: str, content: bytes) -> bool:
+    """Write a file unless it holds that already, and say whether. Not flushed to disk: a build can be repeated."""
+    path = out / name
+    if same_content(name, _content(path), content):
+        return False
+    beside = out / UNFINISHED / f"{os.getpid()}-{path.name}"
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        raise KdbenchError(f"{path}: cannot be written: {error.strerror}; make room or name another --out") from error
+    return True
+
+
+def _is_fresh(out: Path, plan: Mapping[str, Make], name: str) -> bool:
+    return same_content(name, _content(out / name), plan[name]())
 
 
 def _owned(out: Path) -> set[str]:
@@ -59,7 +123,7 @@ def _owned(out: Path) -> set[str]:
     listing = _content(out / MANIFEST)
     if listing is not None:
         return set(_safe_names(listing.decode("utf-8", "replace").splitlines()))
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(path.name != UNFINISHED for path in out.iterdir()):
         raise KdbenchError(f"{out}: holds files but no {MANIFEST} of a site; name an empty or a new folder with --out")
     return set()
 
@@ -84,4 +148,7 @@ def _remove(out: Path, name: str) -> None:
 
 
 def _content(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None

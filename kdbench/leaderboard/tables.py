@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, fields
 from typing import Any
 
 import pandas as pd
 
 from kdbench.leaderboard.formats import NOTHING, epochs, fraction, half, percent, points, spread
-from kdbench.leaderboard.scoring import Estimate, Milestone, RowKey, Run
+from kdbench.leaderboard.scoring import Estimate, Run
 from kdbench.leaderboard.standings import Row, Standings, entry_of
-from kdbench.records import Record
 
 DIGITS = 6
 
@@ -64,46 +61,6 @@ def summary_lines(standings: Standings) -> list[tuple[str, ...]]:
     return lines
 
 
-def curve_table(record: Record) -> pd.DataFrame:
-    """One line per epoch of a run: accuracies as shares, mean loss terms, seconds."""
-    lines = []
-    for epoch in record.epochs:
-        line: dict[str, Any] = {"epoch": epoch.epoch, "steps": epoch.steps, "samples": epoch.samples, "lr": epoch.lr}
-        line |= {"test_top1": epoch.test_top1, "train_top1": epoch.train_top1, "pretext_top1": epoch.pretext_top1}
-        line |= {f"loss_{term}": value for term, value in epoch.losses.items()}
-        seconds = epoch.seconds
-        line |= {"train_s": seconds.train, "data_wait_s": seconds.data_wait}
-        line |= {"evaluate_s": seconds.evaluate, "checkpoint_s": seconds.checkpoint}
-        lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def milestone_table(standings: Standings) -> pd.DataFrame:
-    """One line per ranked run and milestone: epochs, steps, samples and seconds to it, or ">N"."""
-    lines = []
-    for run in sorted(standings.runs.ranked, key=lambda run: run.record.run_id):
-        facts = {"board": standings.board.name, "run_id": run.record.run_id, **run.key._asdict()}
-        facts["seed"] = run.record.seed
-        lines += [facts | asdict(reached) for reached in run.milestones()]
-    columns = ["board", "run_id", *RowKey._fields, "seed", *(each.name for each in fields(Milestone))]
-    return pd.DataFrame(lines, columns=columns)
-
-
-def long_table(boards: Iterable[Standings]) -> pd.DataFrame:
-    """All runs of all boards in long form: one line per run and epoch. Loss terms are columns."""
-    frames = []
-    for standings in boards:
-        for run in sorted(standings.runs, key=lambda run: run.record.run_id):
-            frame = curve_table(run.record)
-            facts: dict[str, Any] = {"board": standings.board.name, "run_id": run.record.run_id}
-            facts |= {"standing": standing(run), "status": run.record.status, **run.key._asdict()}
-            facts |= {"seed": run.record.seed, "final_top1": run.record.derived.top1}
-            for at, (name, value) in enumerate(facts.items()):
-                frame.insert(at, name, value)
-            frames.append(frame)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"board": [], "run_id": [], "epoch": []})
-
-
 def standing(run: Run) -> str:
     """ "ranked", "stale", "unranked" or "withdrawn"."""
     if run.record.submission.withdrawn:
@@ -120,9 +77,10 @@ def to_csv(table: pd.DataFrame) -> str:
 
 
 def to_json(table: pd.DataFrame) -> str:
-    """A table as a JSON list of objects; what is not known is null."""
+    """A table as a JSON list of objects, one a line; what is not known is null."""
     lines = [{str(name): _plain(value) for name, value in line.items()} for line in table.to_dict(orient="records")]
-    return json.dumps(lines, indent=1, ensure_ascii=False) + "\n"
+    texts = [json.dumps(line, ensure_ascii=False, separators=(",", ":")) for line in lines]
+    return "[\n" + ",\n".join(texts) + "\n]\n"
 
 
 def _plain(value: Any) -> Any:

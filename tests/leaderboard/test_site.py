@@ -177,7 +177,7 @@ def test_run_page_shows_stages_command_teacher_and_files(boards: Path) -> None:
     page = run_page(boards, record)
     for words in ("Accuracy, last epoch 70.0", "+20.0", record.command, "broad", "self-reported", "Teacher's training"):
         assert words in page.text, words
-    assert {f"{record.run_id}.json", f"{record.run_id}.csv"} <= {link.get("href") for link in page.all("a")}
+    assert {f"{record.run_id}.json.gz", f"{record.run_id}.csv"} <= {link.get("href") for link in page.all("a")}
 
 
 def test_run_page_recomputes_the_accuracy_of_each_class(boards: Path) -> None:

@@ -16,7 +16,7 @@ from kdbench.errors import BoardError
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.scoring import place_runs
 from kdbench.leaderboard.standings import Row, Standings, read_standings, standings_of
-from kdbench.leaderboard.tables import curve_table, leaderboard_table, long_table, to_csv, to_json
+from kdbench.leaderboard.tables import leaderboard_table, to_csv, to_json
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
 
@@ -249,18 +249,6 @@ def test_json_says_null_for_what_is_not_known(board: Board) -> None:
 
 def test_table_of_an_empty_board_is_empty(board: Board) -> None:
     assert json.loads(to_json(leaderboard_table(stand(board)))) == []
-
-
-def test_curve_table_has_a_line_for_each_epoch() -> None:
-    table = curve_table(make_record(taught=True))
-    assert list(table["epoch"]) == list(range(1, 9))
-    assert list(table["loss_soft"])[:2] == [1.0, 0.5]
-
-
-def test_long_table_names_board_run_and_standing(board: Board) -> None:
-    table = long_table([stand(board, make_record(), make_record(seed=1, status="partial"))])
-    assert len(table) == 16
-    assert list(table["standing"].unique()) == ["ranked", "unranked"]
 
 
 def test_unknown_board_lists_the_known_ones(tmp_path: Path, board: Board) -> None:

@@ -1,0 +1,110 @@
+"""Curves and milestones as files: each run's, and all runs' in long form. Without pandas: they are many."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+from kdbench.leaderboard.scoring import Milestone, Run
+from kdbench.leaderboard.standings import Standings
+from kdbench.leaderboard.tables import standing
+from kdbench.records import Epoch, Record
+
+EPOCH_COLUMNS = (
+    "epoch",
+    "steps",
+    "samples",
+    "lr",
+    "test_top1",
+    "train_top1",
+    "pretext_top1",
+    "train_s",
+    "data_wait_s",
+)
+RUN_COLUMNS = ("board", "run_id", "student", "teacher", "method", "fraction", "subset_seed", "seed")
+PLACE_COLUMNS = ("board", "run_id", "standing", "student", "teacher", "method", "fraction", "subset_seed", "seed")
+MILESTONE_COLUMNS = tuple(each.name for each in fields(Milestone))
+LONG_COLUMNS = (*PLACE_COLUMNS, "epoch", "test_top1", "train_top1", "pretext_top1", "loss", "train_s")
+
+
+def curve_csv(record: Record) -> str:
+    """One line per epoch of a run: accuracies as shares, mean loss terms, seconds."""
+    terms = sorted({term for epoch in record.epochs for term in epoch.losses})
+    lines = [_line((*EPOCH_COLUMNS, *(f"loss_{term}" for term in terms)))]
+    for epoch in record.epochs:
+        seconds, told = epoch.seconds, (epoch.test_top1, epoch.train_top1, epoch.pretext_top1)
+        spent = (seconds.train, seconds.data_wait)
+        numbers = (epoch.epoch, epoch.steps, epoch.samples, f"{epoch.lr:.6g}", *map(_digits, told))
+        losses = [_digits(epoch.losses.get(term), 4) for term in terms]
+        lines.append(",".join(map(str, (*numbers, *(f"{each:.4g}" for each in spent), *losses))) + "\n")
+    return "".join(lines)
+
+
+def long_csv(boards: Iterable[Standings]) -> str:
+    """All runs of all boards, one line per run and epoch: where the run stands, its accuracies, loss and seconds."""
+    lines = [_line(LONG_COLUMNS)]
+    for standings in boards:
+        for run in sorted(standings.runs, key=lambda run: run.record.run_id):
+            place = _line([_plain(value) for value in _place(standings, run).values()]).removesuffix("\n")
+            lines += [f"{place},{_progress(epoch)}\n" for epoch in run.record.epochs]
+    return "".join(lines)
+
+
+def milestones_csv(standings: Standings) -> str:
+    """One line per ranked run and milestone: epochs, steps, samples and seconds to it, or ">N"."""
+    lines = [_line((*RUN_COLUMNS, *MILESTONE_COLUMNS))]
+    for place, reached in _milestones(standings):
+        start = _line([_plain(value) for value in place.values()]).removesuffix("\n")
+        lines += [f"{start},{','.join(str(_plain(value)) for value in each.values())}\n" for each in reached]
+    return "".join(lines)
+
+
+def milestones_json(standings: Standings) -> str:
+    """One object per ranked run, one a line, with a list of its milestones; what is not known is null."""
+    lines = []
+    for place, reached in _milestones(standings):
+        rounded = [{name: _rounded(value) for name, value in each.items()} for each in reached]
+        lines.append(json.dumps({**place, "milestones": rounded}, ensure_ascii=False, separators=(",", ":")))
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+def _milestones(standings: Standings) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    for run in sorted(standings.runs.ranked, key=lambda run: run.record.run_id):
+        place = {name: value for name, value in _place(standings, run).items() if name in RUN_COLUMNS}
+        yield place, [{name: getattr(each, name) for name in MILESTONE_COLUMNS} for each in run.milestones()]
+
+
+def _place(standings: Standings, run: Run) -> dict[str, Any]:
+    key, record = run.key, run.record
+    facts: dict[str, Any] = {"board": standings.board.name, "run_id": record.run_id, "standing": standing(run)}
+    facts |= {"student": key.student, "teacher": key.teacher, "method": key.method, "fraction": key.fraction}
+    return facts | {"subset_seed": key.subset_seed, "seed": record.seed}
+
+
+def _progress(epoch: Epoch) -> str:
+    loss, spent = sum(epoch.losses.values()), epoch.seconds.train + epoch.seconds.data_wait
+    told = (epoch.test_top1, epoch.train_top1, epoch.pretext_top1, loss if epoch.losses else None)
+    return f"{epoch.epoch},{','.join(map(_digits, told))},{spent:.4g}"
+
+
+def _digits(value: float | None, digits: int = 5) -> str:
+    """So many significant digits; nothing for what is not known or no number."""
+    return "" if value is None or value != value else f"{value:.{digits}g}"
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def _plain(value: Any) -> Any:
+    return f"{value:.5g}" if isinstance(value, float) else "" if value is None else value
+
+
+def _line(cells: Sequence[Any]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerow(cells)
+    return out.getvalue()
