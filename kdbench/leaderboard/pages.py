@@ -18,8 +18,8 @@ from kdbench.leaderboard.cellpage import cell_context
 from kdbench.leaderboard.cellstudy import CELL_FILES, cell_studies
 from kdbench.leaderboard.changelogpage import changelog_context, feed_context
 from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, milestones_json
-from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.comparepage import compare_context
+from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.methodpage import method_context, methods_of
 from kdbench.leaderboard.pagenames import method_name, teacher_name

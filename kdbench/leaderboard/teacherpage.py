@@ -67,8 +67,8 @@ class Verdict:
             return "leak: its list of training videos is this test list"
         if self.checked == self.runs:
             return "none found: its list of training videos was compared with this list, and they share no video"
-        kept = "not checked: it does not say which videos it was trained on"
-        return kept if not self.checked else f"{kept} in {self.runs - self.checked} of {self.runs} runs"
+        where = f" in {self.runs - self.checked} of {self.runs} runs, where" if self.checked else ":"
+        return f"not checked{where} it does not say which videos it was trained on"
 
     @property
     def sound(self) -> bool:

@@ -129,7 +129,7 @@ def test_a_teacher_that_does_not_say_what_it_saw_is_not_called_clean(tmp_path: P
 def test_a_check_of_some_runs_is_no_check_of_all(tmp_path: Path, alone: list[Record]) -> None:
     records = [make_record(hits=14, taught=True), make_record(hits=13, seed=1, taught=True, teacher__trusted=False)]
     (lineage,) = found(standings_with(tmp_path, *alone, *records))
-    assert lineage.verdicts[0].words.endswith("in 1 of 2 runs")
+    assert lineage.verdicts[0].words.startswith("not checked in 1 of 2 runs")
 
 
 def test_a_teacher_trained_on_the_test_list_leaks_whatever_it_says(tmp_path: Path, alone: list[Record]) -> None:
