@@ -198,7 +198,7 @@ const start = (data) => {
     said.textContent = [words, `${rows.length} of at most ${most} rows chosen.`].filter(Boolean).join(" ");
     shown.replaceChildren();
     if (rows.length) shown.append(figure(rows), scoreTable(rows, data));
-    if (rows.length > 1) shown.append(make("h3", {}, "Differences"), differenceTable(rows, data, moveFirst));
+    if (rows.length > 1) shown.append(make("h2", {}, "Differences"), differenceTable(rows, data, moveFirst));
     if (rows.length) shown.append(curveTable(rows, data));
   };
   const choose = (ids, words) => {
