@@ -155,7 +155,7 @@ def curves_csv(study: CellStudy) -> bytes:
     """One line per row and epoch: mean, lowest and highest 1-view test accuracy of the row's runs."""
     lines = [",".join(CURVE_COLUMNS)]
     for row in study.rows:
-        start = f"{_csv_line((row.key.teacher, row.key.method))},"
+        start = f"{csv_line((row.key.teacher, row.key.method))},"
         for epoch, mean, low, high in curve_of(row):
             lines.append(f"{start}{epoch},{len(row.runs)},{mean:.{DIGITS}g},{low:.{DIGITS}g},{high:.{DIGITS}g}")
     return ("\n".join(lines) + "\n").encode()
@@ -173,7 +173,7 @@ def pairs_csv(study: CellStudy) -> bytes:
             lines.append((*names, each.seed, each.first_only, each.second_only, videos, difference, each.p, None))
         counts = (found.first_only, found.second_only, found.answers)
         lines.append((*names, "all", *counts, found.difference, found.p, pair.corrected))
-    return "".join(f"{_csv_line(tuple(map(_rounded, line)))}\n" for line in (PAIR_COLUMNS, *lines)).encode()
+    return "".join(f"{csv_line(tuple(map(_rounded, line)))}\n" for line in (PAIR_COLUMNS, *lines)).encode()
 
 
 def study_json(study: CellStudy) -> bytes:
@@ -220,7 +220,8 @@ def _names(row: Row) -> dict[str, Any]:
     return {"teacher": row.key.teacher, "method": row.key.method}
 
 
-def _csv_line(cells: Iterable[Any]) -> str:
+def csv_line(cells: Iterable[Any]) -> str:
+    """Cells as one line of CSV, without its end."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(cells)
     return text.getvalue()

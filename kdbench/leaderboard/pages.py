@@ -14,16 +14,17 @@ from typing import Any
 from kdbench.board import BOARDS, Board
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
+from kdbench.leaderboard.cellindex import cells_context, profiles_csv
 from kdbench.leaderboard.cellpage import cell_context
 from kdbench.leaderboard.cellstudy import CELL_FILES, cell_studies
 from kdbench.leaderboard.changelogpage import changelog_context, feed_context
-from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, milestones_json
 from kdbench.leaderboard.comparepage import compare_context
+from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, milestones_json
 from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.methodpage import method_context, methods_of
-from kdbench.leaderboard.pagenames import method_name, teacher_name
 from kdbench.leaderboard.packing import packed
+from kdbench.leaderboard.pagenames import method_name, teacher_name
 from kdbench.leaderboard.paperpage import paper_context
 from kdbench.leaderboard.pluginpage import plugin_context, plugin_index_context, plugins_of
 from kdbench.leaderboard.protocolpage import protocol_context, protocol_json
@@ -89,16 +90,23 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
         plan[f"{name}/leaderboard.{ending}"] = partial(_text, written, standings)
     if reported:
         plan |= _page(f"{name}/paper.html", "paper.html.j2", partial(paper_context, standings, reported))
-    for cell, study in cell_studies(standings).items():
-        start = f"{name}/cells/{cell}"
-        plan |= _page(f"{start}.html", "cell.html.j2", partial(cell_context, cell, study))
-        plan |= {f"{start}{end}": partial(made, study) for end, made in CELL_FILES.items()}
+    plan |= _cell_files(standings)
     plan |= _entry_files(standings)
     for run in (*standings.runs, *standings.runs.withdrawn):
         start = f"{name}/runs/{run.record.run_id}"
         plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))
         plan[f"{start}.csv"] = partial(_text, curve_csv, run.record)
         plan[f"{start}.json.gz"] = partial(packed, run.path)
+    return plan
+
+
+def _cell_files(standings: Standings) -> dict[str, Make]:
+    folder = f"{standings.board.name}/cells"
+    plan = _page(f"{folder}/index.html", "cells.html.j2", partial(cells_context, standings))
+    plan[f"{folder}/profiles.csv"] = partial(profiles_csv, standings)
+    for cell, study in cell_studies(standings).items():
+        plan |= _page(f"{folder}/{cell}.html", "cell.html.j2", partial(cell_context, cell, study))
+        plan |= {f"{folder}/{cell}{end}": partial(made, study) for end, made in CELL_FILES.items()}
     return plan
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -32,7 +33,7 @@ def board(tmp_path: Path) -> Board:
     return write_board(tmp_path)
 
 
-def record(guesses: Sequence[int], labels: Sequence[int] = LABELS, **changes: object) -> Record:
+def record(guesses: Sequence[int], labels: Sequence[int] = LABELS, **changes: Any) -> Record:
     """A record with these predictions; whatever else follows from them does not matter here."""
     shown = Predictions(packed=pack_ids(guesses), labels=pack_ids(labels), in_top5=len(labels))
     made = make_record(**changes)
@@ -44,7 +45,7 @@ def runs(board: Board, *records: Record) -> tuple[Run, ...]:
     return place_runs(board, [(Path(f"{each.run_id}.json"), each) for each in records]).ranked
 
 
-def right_at(places: Sequence[int], **changes: object) -> Record:
+def right_at(places: Sequence[int], **changes: Any) -> Record:
     return record([label if at in places else label + 1 for at, label in enumerate(LABELS)], **changes)
 
 
@@ -147,7 +148,7 @@ def test_rows_without_a_common_seed_are_not_compared(board: Board) -> None:
         {"labels": LABELS[::-1]},
     ],
 )
-def test_runs_on_other_videos_labels_or_classes_are_not_compared(board: Board, other: dict[str, object]) -> None:
+def test_runs_on_other_videos_labels_or_classes_are_not_compared(board: Board, other: dict[str, Any]) -> None:
     known, strange = record(LABELS), record(LABELS, **other)
     assert not same_test_videos(known, strange)
     assert compare(runs(board, known), runs(board, strange)) is None
