@@ -208,7 +208,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Phase:
-    """Epochs before the board's own, with the method's terms alone. `trains` is "all", or "method" for its modules."""
+    """Epochs before the board's own, with the method's terms alone. `trains` is "all", or "method" for its modules.
+
+    The terms of each of these epochs stand in the record, and their seconds count in all that is said of the run's
+    time, that to a milestone included; a milestone's epochs are the board's own.
+    """
 
     name: str
     epochs: int

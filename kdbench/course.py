@@ -13,6 +13,7 @@ from torch import nn
 from kdbench.data.loader import TestLoader
 from kdbench.data.material import Watcher
 from kdbench.evaluate import Evaluation, evaluate, evaluate_pretext
+from kdbench.models import Network
 from kdbench.records import Epoch, Predictions, PretextResult, Seconds
 from kdbench.rundir import RunDir
 from kdbench.train import EpochSummary, Training, fit
@@ -152,7 +153,8 @@ def _score(course: Course, summary: EpochSummary, result: CourseResult, clock: C
     single = evaluate(module, course.test, precision, 1)
     if summary.epoch in course.marks:
         mark = evaluate(module, course.test, precision, course.views)
-        told = evaluate_pretext(course.training.network, course.test, precision) if course.pretext else None
+        network = module if isinstance(module, Network) else course.training.network
+        told = evaluate_pretext(network, course.test, precision) if course.pretext else None
         result.marks[summary.epoch] = replace(mark, pretext=told)
     checkpoint_s, clock.unbooked_s = clock.unbooked_s, 0.0
     return Epoch(

@@ -14,6 +14,7 @@ from kdbench import streams
 from kdbench.api import Method, NetworkSpec, Task, TeacherCard, TeacherNetwork
 from kdbench.board import Board
 from kdbench.errors import DataError, RunFailed
+from kdbench.evaluate import evaluate_pretext
 from kdbench.models import Network, build_network
 from kdbench.records import Record
 from kdbench.registry import Origin, Registered
@@ -253,6 +254,22 @@ def test_the_weights_of_a_run_are_those_of_the_network_that_it_evaluated(tmp_pat
     twin = build_network(tiny_board(), registry().get("backbones", "r3d"), 8, streams.stream_seed(0, "twin"), {})
     assert all(torch.equal(value, taught.network.state_dict()[name]) for name, value in twin.state_dict().items())
     assert taught.card.top1 == record.derived.top1
+
+
+def test_the_pretext_task_is_solved_by_the_network_that_is_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Network] = []
+
+    def noted(network: Network, *rest: Any) -> Any:
+        asked.append(network)
+        return evaluate_pretext(network, *rest)
+
+    monkeypatch.setattr("kdbench.course.evaluate_pretext", noted)
+    path, _ = left_by(Averaging, tmp_path)
+    saved = torch.load(path, weights_only=True)["network"]
+    assert asked
+    assert all(torch.equal(each.state_dict()["pretext.weight"], saved["pretext.weight"]) for each in asked)
 
 
 def test_what_no_network_of_the_students_kind_evaluated_leaves_the_student_without_a_classifier(tmp_path: Path) -> None:

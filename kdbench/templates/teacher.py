@@ -16,7 +16,7 @@ class MyTeacher(Teacher):
 
     def load(self, argument: str, context: TeacherContext) -> TeacherNetwork:
         # `argument` is what the user wrote behind "my-teacher:". The context offers three ways to a network:
-        #   context.trained(backbone, fraction)   the board's own run of a backbone
+        #   context.trained(backbone, fraction)   the board's own run of a backbone, or with another method
         #   context.from_file(path, backbone)     a weights.pt of a run, or a plain state dictionary
         #   context.network(backbone)             untrained, with the board's heads, for weights of your own
         # The card names the training videos, as "<data set>/<id>": a teacher that has seen a test video is refused.

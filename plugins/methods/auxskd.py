@@ -6,7 +6,7 @@ Favaro and Pirsiavash, "ISD: Self-Supervised Learning by Iterative Similarity Di
 arXiv:2012.09259. A queue Q holds embeddings the average network made of earlier videos. For two clips of a video, the
 average's embedding k of one and the student's, through a predictor, q of the other, the term is
 KL(softmax(k . Q / 0.02) || softmax(q . Q / 0.1)). Defaults: 25 epochs, embeddings of 128 dimensions, at most 15,360
-in the queue, momentum 0.999. Then the board's terms train alone.
+in the queue, momentum 0.999, those of the authors' code. Then the board's terms train alone.
 
 Deviations: the two clips are the first and the last of the board's tuple, at one pace; in the paper they differ in
 pace. The rate, constant, and the weight decay are the board's. The queue is no longer than the training list and a

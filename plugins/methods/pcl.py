@@ -3,7 +3,7 @@
 Tao, Wang and Yamasaki, "Pretext-Contrastive Learning: Toward Good Practices in Self-supervised Video Representation
 Leaning", arXiv:2010.15464: the pretext and the contrastive term of the board, with the board's weights. The board's
 action term is left out; in its place the student's action head is trained on features that pass no gradient back, so
-that the score is that of a linear probe. Default weight of the probe 1.
+that the score is that of a linear probe. Default weight of the probe 1: it is a cross-entropy, as the board's is.
 
 Deviations: the probe is trained along with the backbone and by the same optimiser, not afterwards on a finished one.
 """

@@ -3,7 +3,7 @@
 Vu, Le and Wang, "Teaching Yourself: A Self-Knowledge Distillation Approach to Action Recognition", IEEE Access 9,
 2021: no other network teaches; the student's own snapshot does. The term is
 weight * KL(snapshot || student) of probabilities softened by tau, without the factor tau^2.
-Defaults: weight 0.1 and tau = 10.
+Defaults: weight 0.1 and tau = 10, those of the authors' code.
 
 Deviations: there the snapshot is renewed whenever the validation accuracy rises; here, without a validation list, at
 the end of each epoch. The first epoch has no teacher, its term is 0. Both see clip 0 as the board augments it; the

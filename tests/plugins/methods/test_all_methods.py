@@ -156,6 +156,13 @@ def test_two_steps_of_a_phase_train_what_it_names_and_wait_for_nothing(name: str
         assert waits.found == []
 
 
+def test_the_tutorial_says_of_every_method_where_its_defaults_come_from() -> None:
+    text = (Path(__file__).parents[3] / "plugins" / "README.md").read_text(encoding="utf-8")
+    _, found, rest = text.partition("## Where defaults come from\n")
+    assert found
+    assert [name for name in METHODS if f"`{name}`" not in rest.partition("\n## ")[0]] == []
+
+
 def test_a_number_read_from_a_tensor_and_a_mask_as_an_index_are_seen_as_waiting() -> None:
     numbers = torch.arange(3.0)
     with Waits() as waits:
