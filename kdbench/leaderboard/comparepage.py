@@ -39,6 +39,11 @@ class Pairing:
         return label_of(self.best)
 
     @property
+    def student(self) -> str:
+        """The student, and the draw of its videos unless it is the first."""
+        return self.best.key.student + _draw(self.best.key)
+
+    @property
     def ids(self) -> str:
         """Both rows as the address of the page names them."""
         return f"{row_id(self.baseline.key)},{row_id(self.best.key)}"
@@ -167,16 +172,20 @@ def _row_data(standings: Standings, row: Row, settings: dict[Any, int]) -> dict[
         *cell, _, training_list, test_list, classes = pair_key(run)
         setting = settings.setdefault((*cell, training_list, test_list, classes), len(settings))
         runs.append([run.record.seed, run.record.derived.top1, run.record.run_id, setting])
-    draw = f", subset {key.subset_seed}" if key.subset_seed else ""
     data: dict[str, Any] = {
         "id": row_id(key),
-        "place": f"{key.student}, {formats.fraction(key.fraction)}{draw}",
+        "place": f"{key.student}, {formats.fraction(key.fraction)}{_draw(key)}",
         "label": label_of(row),
         "curve": [round(SCALE * curve[epoch - 1]) for epoch in shown_epochs(standings.board)],
         "cells": [shown for _, _, shown in _columns(standings, row)],
         "runs": runs,
     }
-    return data | ({"own": True} if standings.holds_given(row) else {})
+    marks = {"own": standings.holds_given(row), "more": row.privileged}
+    return data | {mark: True for mark, holds in marks.items() if holds}
+
+
+def _draw(key: RowKey) -> str:
+    return f", subset seed {key.subset_seed}" if key.subset_seed else ""
 
 
 def _columns(standings: Standings, row: Row) -> Iterator[tuple[str, str, str]]:

@@ -116,6 +116,23 @@ def test_data_begins_with_the_first_cells_baseline_and_best(boards: Path) -> Non
     assert data_of(read_standings("small", boards))["start"] == ["slim~1~0~none~alone", "slim~1~0~broad~soft"]
 
 
+def test_row_whose_teacher_saw_more_says_so_with_and_without_a_script(boards: Path) -> None:
+    half = {"cell__fraction": 0.5, "teacher__privileged": True, "method__name": "more"}
+    standings = standings_with(boards, *trio([14, 18], taught=True, **half))
+    assert [row["label"] for row in data_of(standings)["rows"] if row.get("more")] == ["more, teacher broad"]
+    assert page_of(standings).count('definitions.html#privileged">saw more</a>') == 1
+
+
+def test_draws_of_one_fraction_are_told_apart(boards: Path) -> None:
+    drawn = {"cell__fraction": 0.5, "cell__subset_seed": 1, "cell__training_list_sha256": "99" * 32}
+    board = boards / "small" / "board.toml"
+    board.write_text(board.read_text().replace("seeds = [0, 1, 2]", "seeds = [0, 1, 2]\nsubset_seeds = [0, 1]"))
+    standings = standings_with(boards, *trio([5, 4], **drawn), *trio([9, 7], taught=True, **drawn))
+    narrow = "\N{NARROW NO-BREAK SPACE}"
+    assert f"slim, 50{narrow}%, subset seed 1" in {row["place"] for row in data_of(standings)["rows"]}
+    assert "slim, subset seed 1</th>" in page_of(standings)
+
+
 def test_long_curve_is_thinned_but_keeps_its_ends_and_the_stages(tmp_path: Path) -> None:
     board = write_board(tmp_path, epochs=200)
     epochs = shown_epochs(board)

@@ -146,8 +146,12 @@ const chart = (rows, data, width) => {
 // --- the page ---
 
 const nameOf = (row) => `${row.place}: ${row.label}`;
-const tagOf = (row) => row.own ? [" ", make("span", { class: "tag" }, "yours, not submitted")] : [];
-const keyed = (row, style) => [swatch(style), nameOf(row), ...tagOf(row)];
+const definitions = () => document.getElementById("compare").dataset.definitions;
+const tags = (row) => [
+  ...(row.more ? [" ", make("a", { class: "tag", href: `${definitions()}#privileged` }, "saw more")] : []),
+  ...(row.own ? [" ", make("span", { class: "tag" }, "yours, not submitted")] : []),
+];
+const keyed = (row, style) => [swatch(style), nameOf(row), ...tags(row)];
 const runLinks = (row) => row.runs.flatMap(([seed, , id], at) =>
   [...(at ? [" "] : []), make("a", { href: `runs/${encodeURIComponent(id)}.html`, "aria-label": `Run of seed ${seed}` }, String(seed))]);
 
