@@ -259,3 +259,35 @@ def test_goals_are_named_in_words(goal: str, title: str) -> None:
 )
 def test_p_has_as_many_digits_as_matter(p: float, text: str) -> None:
     assert p_text(p) == text
+
+
+def redraw(boards: Path) -> None:
+    """Let the board draw each fraction twice."""
+    path = boards / "small" / "board.toml"
+    path.write_text(path.read_text().replace("seeds = [0, 1, 2]", "seeds = [0, 1, 2]\nsubset_seeds = [0, 1]"))
+
+
+def test_page_tells_subset_and_seed_apart_with_their_degrees_of_freedom(boards: Path) -> None:
+    redraw(boards)
+    drawn = [*trio([4, 4], cell__fraction=0.5), *trio([8, 12], cell__fraction=0.5, cell__subset_seed=1)]
+    page = Page(files(boards, *drawn)["slim-50pct-subset1.html"])
+    # Mean squares 0.09 for subsets, 0.01 for seeds and 0.01 for the rest, with one degree of freedom each.
+    assert "no teacher alone baseline 20.0 1 0.0 1 10.0 1" in page.text
+    assert "subset seed 1" in page.text
+
+
+@pytest.mark.parametrize(
+    ("fraction", "drawn", "said"),
+    [
+        (1.0, [0], "All training videos are one subset"),
+        (0.5, [0], "Not separable: one subset"),
+        (0.5, [0, 1], "Not separable: no row has two training seeds that are the same on two subsets."),
+    ],
+)
+def test_page_says_why_subset_and_seed_cannot_be_told_apart(
+    boards: Path, fraction: float, drawn: list[int], said: str
+) -> None:
+    redraw(boards)
+    records = [make_record(cell__fraction=fraction, cell__subset_seed=seed) for seed in drawn]
+    made = files(boards, *records)
+    assert all(said in Page(content).text for name, content in made.items() if re.fullmatch(r"slim.*html", name))

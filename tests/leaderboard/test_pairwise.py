@@ -53,7 +53,7 @@ def right_at(places: Sequence[int], **changes: Any) -> Record:
 
 
 def test_mid_p_is_that_of_the_published_example() -> None:
-    # Fagerland, Lydersen and Laake, 2013, Table 2: airway hyper-responsiveness, 1 and 7 discordant pairs.
+    # Fagerland, Lydersen and Laake, 2013: airway hyper-responsiveness, 1 and 7 discordant pairs.
     assert mcnemar(1, 7) == pytest.approx(0.039, abs=5e-4)
 
 
