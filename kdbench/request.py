@@ -131,12 +131,11 @@ class Known:
         return "+".join(self.backbones)
 
 
-def check_fit(request: RunRequest, parts: Parts, registry: Registry, videos: int) -> None:
-    """Refuse, before its teacher is loaded or trained, a run whose method asks for what it cannot have.
+def check_networks(request: RunRequest, parts: Parts, registry: Registry) -> None:
+    """Refuse, before its videos and its teacher are there, a run whose networks are not what its method needs.
 
     Raises PluginError. What a teacher is that names no backbone is seen only when it is loaded.
     """
-    require_batch(parts.method, min(request.board.optim.batch, videos))
     teacher = known_teacher(request.teacher, request.board, registry) if request.teacher else None
     require_networks(parts.method, Known((request.student,), parts.student.cls.taps), teacher)
 

@@ -9,7 +9,18 @@ from kdbench.data.material import Material, open_material
 from kdbench.models import build_network
 from kdbench.recording import card_of_session, record_of, with_transfer
 from kdbench.records import Record
-from kdbench.request import Lesson, RunRequest, Setting, check, check_fit, lesson, run_config, run_id
+from kdbench.request import (
+    Lesson,
+    Parts,
+    RunRequest,
+    Setting,
+    check,
+    check_networks,
+    lesson,
+    require_batch,
+    run_config,
+    run_id,
+)
 from kdbench.rundir import RunDir
 from kdbench.session import Bench, Inputs, Session
 from kdbench.teaching import Context, Taught, card_of, load_weights, obtain, weights_content
@@ -25,9 +36,7 @@ def execute(request: RunRequest, bench: Bench, *, patient: bool = False) -> Reco
     A run that another process is working on is refused; `patient` waits for that process instead. Raises a
     KdbenchError when it cannot be done; what was done so far is kept.
     """
-    parts = check(request, bench.registry)
-    material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
-    check_fit(request, parts, bench.registry, len(material.train))
+    parts, material = _begin(request, bench)
     transfer = Transfer.of(request.board, bench.access, bench.placement)
     taught = _obtain_teacher(request, bench, material, transfer)
     config = run_config(request, parts, _setting(request, bench, Inputs(material, transfer, taught)))
@@ -48,6 +57,15 @@ def execute(request: RunRequest, bench: Bench, *, patient: bool = False) -> Reco
             raise
         rundir.finish(record)
         return record
+
+
+def _begin(request: RunRequest, bench: Bench) -> tuple[Parts, Material]:
+    """The plugins and the videos of a run. Its method is refused here where it cannot fit: its teacher costs time."""
+    parts = check(request, bench.registry)
+    check_networks(request, parts, bench.registry)
+    material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
+    require_batch(parts.method, min(request.board.optim.batch, len(material.train)))
+    return parts, material
 
 
 def _complete(session: Session) -> Record:
@@ -111,8 +129,6 @@ def _trained(request: RunRequest, bench: Bench, classes: int, which: Lesson) -> 
 
 def open_training(request: RunRequest, bench: Bench) -> Training:
     """The training of a run as `execute` would begin it, its teacher included. Raises as `execute` does."""
-    parts = check(request, bench.registry)
-    material = open_material(request.board, request.fraction, bench.access, request.subset_seed)
-    check_fit(request, parts, bench.registry, len(material.train))
+    parts, material = _begin(request, bench)
     inputs = Inputs(material, None, _obtain_teacher(request, bench, material, None))
     return Session(request, bench, parts, inputs, RunDir(bench.runs)).training
