@@ -25,6 +25,12 @@ def theme_file(name: str) -> bytes:
     return (files("kdbench.leaderboard") / "theme" / name).read_bytes()
 
 
+def read_templates() -> None:
+    """Compile every template now, so that processes forked later need not do so each for itself."""
+    for name in _environment().list_templates(extensions=["j2"]):
+        _environment().get_template(name)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(

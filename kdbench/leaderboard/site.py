@@ -7,7 +7,6 @@ touches nothing else.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -17,9 +16,10 @@ from kdbench.errors import KdbenchError
 from kdbench.leaderboard.packing import same_content
 from kdbench.leaderboard.pages import Make, plan_site
 from kdbench.leaderboard.parallel import Tick, no_collection, over, usable_cores
+from kdbench.leaderboard.render import read_templates
 
 MANIFEST = "manifest.txt"
-UNFINISHED = ".unfinished"  # the folder of files that are being written
+UNFINISHED = ".unfinished"  # how the name of a file ends that is being written
 Watch = Callable[[str, int], Tick]
 Planner = Callable[[Path], dict[str, Make]]  # the plan of a site by the folder of its boards
 
@@ -46,19 +46,18 @@ def build_site(
     with no_collection():
         plan = planned(boards, planner)
         owned = _owned(out)
-        shutil.rmtree(out / UNFINISHED, ignore_errors=True)
-        (out / UNFINISHED).mkdir(parents=True)
+        folders = {(out / name).parent for name in plan}
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            _clear(folder)
         # A build that is killed must leave a folder whose every file is known to be the site's.
         _put(out, MANIFEST, _listing({*owned, *plan}))
         for name in owned - plan.keys():
             _remove(out, name)
-        for folder in {(out / name).parent for name in plan}:
-            folder.mkdir(parents=True, exist_ok=True)
         names = _largest_first(name for name in plan if name != MANIFEST)
         tick = watch("Writing pages", len(names))
         over(names, lambda name: _put(out, name, plan[name]()), processes or usable_cores(), tick)
         _put(out, MANIFEST, plan[MANIFEST]())
-        shutil.rmtree(out / UNFINISHED)
     return [out / name for name in plan]
 
 
@@ -77,6 +76,7 @@ def stale_files(
 
 def planned(boards: Path = BOARDS, planner: Planner = plan_site) -> dict[str, Make]:
     """What makes every file of the site, the manifest included, in order of the name."""
+    read_templates()
     plan = planner(boards)
     names = sorted([*plan, MANIFEST])
     plan[MANIFEST] = partial(_listing, names)
@@ -102,13 +102,14 @@ def _largest_first(names: Iterable[str]) -> list[str]:
 
 def _put(out: Path, name: str, content: bytes) -> bool:
     """Write a file unless it holds that already, and say whether. Not flushed to disk: a build can be repeated."""
-    path = out / name
+    path = f"{out}/{name}"
     if same_content(name, _content(path), content):
         return False
-    beside = out / UNFINISHED / f"{os.getpid()}-{path.name}"
+    beside = f"{os.path.dirname(path)}/.{os.getpid()}{UNFINISHED}"  # noqa: PTH120 - there are tens of thousands
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
+        with open(beside, "wb") as stream:  # noqa: PTH123
+            stream.write(content)
+        os.replace(beside, path)  # noqa: PTH105
     except OSError as error:
         raise KdbenchError(f"{path}: cannot be written: {error.strerror}; make room or name another --out") from error
     return True
@@ -123,9 +124,15 @@ def _owned(out: Path) -> set[str]:
     listing = _content(out / MANIFEST)
     if listing is not None:
         return set(_safe_names(listing.decode("utf-8", "replace").splitlines()))
-    if out.is_dir() and any(path.name != UNFINISHED for path in out.iterdir()):
+    if any(path.is_file() and not path.name.endswith(UNFINISHED) for path in out.rglob("*")):
         raise KdbenchError(f"{out}: holds files but no {MANIFEST} of a site; name an empty or a new folder with --out")
     return set()
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a killed build was writing."""
+    for path in folder.glob(f".*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def _safe_names(names: Iterable[str]) -> Iterable[str]:
@@ -147,8 +154,9 @@ def _remove(out: Path, name: str) -> None:
         folder.rmdir()
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: Path | str) -> bytes | None:
     try:
-        return path.read_bytes()
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 - a Path takes longer than the file
+            return stream.read()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,10 +17,12 @@ import pytest
 
 from kdbench.errors import KdbenchError, RecordError
 from kdbench.leaderboard.boardpage import matched_with_less
-from kdbench.leaderboard.site import MANIFEST, build_site, render_site, stale_files
+from kdbench.leaderboard.pages import plan_site
+from kdbench.leaderboard.site import MANIFEST, UNFINISHED, build_site, render_site, stale_files
 from kdbench.leaderboard.standings import read_standings
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
+from tests.leaderboard.crowd import write_crowd
 
 HOSTILE = '<script>alert("x")</script>'
 VOID = {"meta", "link", "br", "img", "input", "hr", "path", "circle"}
@@ -315,3 +322,86 @@ def test_manifest_cannot_reach_outside_the_folder(boards: Path, tmp_path: Path) 
 
 def test_folder_without_boards_gives_an_index(tmp_path: Path) -> None:
     assert "There is no board yet." in Page(render_site(tmp_path)["index.html"]).text
+
+
+def files_in(out: Path) -> dict[str, bytes]:
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("processes", [1, 2, 5])
+def test_any_number_of_processes_gives_the_same_bytes(boards: Path, tmp_path: Path, processes: int) -> None:
+    build_site(tmp_path / "site", boards, processes=processes)
+    assert files_in(tmp_path / "site") == render_site(boards)
+
+
+def test_build_writes_only_files_that_differ(boards: Path, tmp_path: Path) -> None:
+    out = tmp_path / "site"
+    build_site(out, boards)
+    (out / "index.html").write_text("edited")
+    before = {name: (out / name).stat().st_ino for name in files_in(out)}
+    build_site(out, boards)
+    assert [name for name, number in before.items() if (out / name).stat().st_ino != number] == ["index.html"]
+
+
+def test_unreadable_page_of_one_process_stops_the_build(
+    boards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path, *_) = sorted((boards / "small" / "records").iterdir())
+    page = f"small/runs/{path.stem}.html"
+
+    def gone() -> bytes:
+        raise RecordError(f"{path}: cannot be read")
+
+    with pytest.raises(RecordError, match=f"{path}: cannot be read"):
+        build_site(tmp_path / "site", boards, planner=lambda folder: plan_site(folder) | {page: gone}, processes=2)
+
+
+def test_process_that_is_killed_ends_the_build_with_one_line(boards: Path, tmp_path: Path) -> None:
+    def killed() -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""
+
+    with pytest.raises(KdbenchError, match="was ended from outside"):
+        build_site(tmp_path / "site", boards, planner=lambda _: {"a.html": killed, "b.html": bytes}, processes=2)
+
+
+def test_build_after_a_killed_one_ends_right(boards: Path, tmp_path: Path) -> None:
+    """The first build kills its own process with kill -9 while it writes a page of the middle."""
+    out = tmp_path / "site"
+    program = (
+        "import os, signal, sys; from pathlib import Path; from kdbench.leaderboard import site;"
+        "plan = site.plan_site(Path(sys.argv[2])); half = sorted(plan)[len(plan) // 2];"
+        "plan[half] = lambda: os.kill(os.getpid(), signal.SIGKILL);"
+        "site.build_site(Path(sys.argv[1]), planner=lambda _: plan, processes=1)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(out), str(boards)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert 0 < len(files_in(out)) < len(render_site(boards))
+    (out / "small" / f".123{UNFINISHED}").write_text("half a page")
+    build_site(out, boards)
+    assert files_in(out) == render_site(boards)
+
+
+def test_record_is_published_as_gzip_of_its_file(boards: Path) -> None:
+    record = make_record(run_id="x", seed=9)
+    packed = site_of(boards, record)["small/runs/x.json.gz"]
+    assert gzip.decompress(packed) == (boards / "small" / "records" / "x.json").read_bytes()
+    assert packed[4:8] == bytes(4), "a time would change the bytes from build to build"
+
+
+def test_record_that_another_machine_packed_is_fresh(boards: Path, tmp_path: Path) -> None:
+    write_records(boards, [make_record(run_id="x", seed=9)])
+    build_site(tmp_path / "site", boards)
+    path = tmp_path / "site" / "small" / "runs" / "x.json.gz"
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()), 1))
+    assert stale_files(tmp_path / "site", boards) == []
+    path.write_bytes(gzip.compress(b"{}"))
+    assert stale_files(tmp_path / "site", boards) == ["small/runs/x.json.gz"]
+
+
+def test_the_files_of_a_run_and_its_lines_of_all_results_take_less_than_24_kb(tmp_path: Path) -> None:
+    write_crowd(tmp_path, 50)
+    site = render_site(tmp_path)
+    sizes = {name: len(content) for name, content in site.items() if "/runs/" in name or name == "all-results.csv"}
+    assert len(sizes) == 3 * 50 + 1
+    assert sum(sizes.values()) < 50 * 24_000
