@@ -91,6 +91,7 @@ ROOMS = [
     "kdbench.leaderboard.curves",
     "kdbench.leaderboard.packing",
     "kdbench.leaderboard.parallel",
+    "kdbench.leaderboard.audit",
     "kdbench.leaderboard.submit",
     "kdbench.leaderboard.reference",
     "kdbench.leaderboard.history",

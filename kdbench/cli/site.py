@@ -27,9 +27,11 @@ def site() -> None:
 @BOARDS_OPTION
 def build(out: Path, boards: Path | None) -> None:
     """Write the pages of all boards; the same records give the same bytes."""
+    from kdbench.cli.progress import TerminalWatcher
     from kdbench.leaderboard.site import build_site
 
-    written = build_site(out, boards_folder(boards))
+    with TerminalWatcher() as watcher:
+        written = build_site(out, boards_folder(boards), watch=watcher.stage)
     click.echo(f"{out}: {len(written)} files; open {out / 'index.html'} or `kdbench site serve --out {out}`")
 
 
@@ -37,16 +39,29 @@ def build(out: Path, boards: Path | None) -> None:
 @OUT_OPTION
 @BOARDS_OPTION
 def check(out: Path, boards: Path | None) -> None:
-    """Compare the pages with a fresh build; exit 1 and name the files that differ."""
+    """Compare the pages with a fresh build, and follow every link and every row to its records.
+
+    Exits with 1 and names the files that differ, or else each fault: a link that leads nowhere, a number without
+    its record, a file that no build wrote.
+    """
+    from kdbench.cli.progress import TerminalWatcher
+    from kdbench.leaderboard.audit import faults_of
+    from kdbench.leaderboard.parallel import usable_cores
     from kdbench.leaderboard.site import stale_files
 
-    stale = stale_files(out, boards_folder(boards))
+    with TerminalWatcher() as watcher:
+        stale = stale_files(out, boards_folder(boards), watch=watcher.stage)
     for name in stale:
         click.echo(out / name)
     if stale:
         click.echo(f"{out}: {len(stale)} files differ from the records; run `kdbench site build --out {out}`", err=True)
         raise click.exceptions.Exit(1)
-    click.echo(f"{out}: every page is fresh")
+    faults = faults_of(out, usable_cores())
+    for fault in faults:
+        click.echo(fault, err=True)
+    if faults:
+        raise click.exceptions.Exit(1)
+    click.echo(f"{out}: every page is fresh, every link leads somewhere, and every row has its records")
 
 
 @site.command()

@@ -35,7 +35,16 @@ def test_build_writes_the_pages_and_says_where(boards: Path, tmp_path: Path) -> 
 def test_check_of_a_fresh_site_succeeds(boards: Path, tmp_path: Path) -> None:
     call(boards, "build", tmp_path / "site")
     result = call(boards, "check", tmp_path / "site")
-    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'site'}: every page is fresh\n")
+    assert result.exit_code == 0
+    assert result.output.startswith(f"{tmp_path / 'site'}: every page is fresh")
+
+
+def test_check_fails_for_a_file_that_no_build_wrote(boards: Path, tmp_path: Path) -> None:
+    call(boards, "build", tmp_path / "site")
+    (tmp_path / "site" / "small" / "better.html").write_text("99.9 %")
+    result = call(boards, "check", tmp_path / "site")
+    assert result.exit_code == 1
+    assert result.stderr == f"{tmp_path / 'site' / 'small' / 'better.html'}: is in no manifest; remove it\n"
 
 
 def test_check_of_a_stale_site_fails_and_names_the_files(boards: Path, tmp_path: Path) -> None:
