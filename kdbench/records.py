@@ -43,6 +43,14 @@ NEEDED_PINS = (
     "optim.epochs",
     "methods.baseline",
 )
+LONGEST_NAME, LONG_TEXT = 500, 4000  # characters of a name, and of what is written in sentences
+_LONG = (".note", ".reason", ".link", ".message", ".command")
+_WITH_TEXTS = (
+    *("board", "pins", "cell", "command", "student", "method", "teacher", "classes", "environment", "code", "tuning"),
+    *("submission", "failure"),
+)
+# Controls but tab and newline; marks, embeddings, overrides and isolates of the direction of writing.
+_NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -509,7 +517,7 @@ def _refuse_other_version(version: Any, path: Path) -> None:
 def problems_of(record: Record) -> list[str]:
     """Everything in a record that does not follow from the rest of it: `$.path: found, expected; way out`."""
     # The other checks compute with these fields, and would fail on them instead of naming them.
-    problems = list(_missing_parts(record)) or [
+    problems = [*_text_problems(record), *_missing_parts(record)] or [
         *_derived_problems(record),
         *_list_problems(record),
         *_reference_problems(record),
@@ -521,6 +529,41 @@ def problems_of(record: Record) -> list[str]:
         *_date_problems(record.submission),
     ]
     return [f"{problem}; {WAY_OUT}" for problem in problems]
+
+
+def _text_problems(record: Record) -> Iterator[str]:
+    """Texts that no page can show: too long, or with characters that are no text or turn the text around them."""
+    parts = [(f"$.{name}", getattr(record, name)) for name in _WITH_TEXTS]
+    parts.append(("$.epochs", sorted({term for row in record.epochs for term in row.losses})))
+    parts.append(("$.phases", sorted({text for row in record.phases for text in (row.phase, *row.losses)})))
+    if record.transfer:
+        names = ("dataset", "mode", "classes")
+        parts += [(f"$.transfer.{name}", getattr(record.transfer, name)) for name in names]
+    for start, part in parts:
+        for place, text in _texts(start, part):
+            limit = LONG_TEXT if place.endswith(_LONG) else LONGEST_NAME
+            if len(text) > limit:
+                yield f"{place}: found {len(text)} characters ({text[:20]!r}...), expected at most {limit}"
+            elif found := _NO_TEXT.search(text):
+                yield f"{place}: found the character {found[0]!r}, expected none that controls how text is shown"
+
+
+def _texts(place: str, part: Any) -> Iterator[tuple[str, str]]:
+    """Every text in a part of a record, keys included, with its place."""
+    if isinstance(part, str):
+        yield place, part
+    elif isinstance(part, dict):
+        for key, value in part.items():
+            yield place, key
+            if isinstance(value, (str, dict, list)):
+                yield from _texts(f"{place}.{key[:40]}", value)
+    elif isinstance(part, (list, tuple)):
+        for value in part:
+            yield from _texts(place, value)
+    elif isinstance(part, msgspec.Struct):
+        for name in part.__struct_fields__:
+            if name != "traceback":  # as long as it is, and on no page
+                yield from _texts(f"{place}.{name}", getattr(part, name))
 
 
 def _missing_parts(record: Record) -> Iterator[str]:

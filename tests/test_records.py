@@ -260,3 +260,51 @@ def test_pin_that_nothing_can_be_computed_with_is_named(tmp_path: Path, pin: str
     path.write_bytes(broken(record, pins=record.pins | {pin: value}))
     with pytest.raises(RecordError, match=re.escape(f"{path}: $.pins['{pin}']: {fault}; restore the record")):
         read_record(path)
+
+
+TEXTS = [
+    "command",
+    "student__name",
+    "method__version",
+    "teacher__spec",
+    "submission__author",
+    "submission__licence",
+    "submission__verification__note",
+    "transfer__mode",
+    "cell__dataset",
+    "code__version",
+    "environment__python",
+]
+
+
+@pytest.mark.parametrize("field", TEXTS)
+def test_a_text_of_10_kb_is_refused_by_its_place(tmp_path: Path, field: str) -> None:
+    found = [line for line in faults(tmp_path, **{field: "x" * 10_000}) if "10000 characters" in line]
+    (line,) = found
+    place = field.replace("__", ".")
+    assert line.startswith(f"$.{place}: found 10000 characters ('xxxxxxxxxxxxxxxxxxxx'...), expected at most ")
+
+
+@pytest.mark.parametrize("field", TEXTS)
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\N{RIGHT-TO-LEFT OVERRIDE}", "\N{RIGHT-TO-LEFT MARK}"])
+def test_a_character_that_turns_or_hides_text_is_refused(tmp_path: Path, field: str, character: str) -> None:
+    found = [line for line in faults(tmp_path, **{field: f"a{character}b"}) if "found the character" in line]
+    assert len(found) == 1
+    assert repr(character) in found[0]
+
+
+def test_a_class_of_a_10_kb_name_is_refused(tmp_path: Path) -> None:
+    (line,) = faults(tmp_path, classes=["jump", "run", "sit", "x" * 10_000])
+    assert line.startswith("$.classes: found 10000 characters")
+
+
+def test_a_loss_terms_name_is_a_text_too(tmp_path: Path) -> None:
+    record = make_record()
+    losses = record.epochs[0].losses | {"x" * 10_000: 1.0}
+    (line,) = faults(tmp_path, record, epochs__0__losses=losses)
+    assert line.startswith("$.epochs: found 10000 characters")
+
+
+def test_names_in_every_script_are_text(tmp_path: Path) -> None:
+    record = make_record(submission={"author": "محمد \N{EM DASH} 王小明", "verification": {"note": "two\nlines"}})
+    assert faults(tmp_path, record) == []
