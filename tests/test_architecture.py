@@ -92,6 +92,7 @@ ROOMS = [
     "kdbench.leaderboard.packing",
     "kdbench.leaderboard.parallel",
     "kdbench.leaderboard.audit",
+    "kdbench.leaderboard.filespage",
     "kdbench.leaderboard.submit",
     "kdbench.leaderboard.reference",
     "kdbench.leaderboard.history",

@@ -6,35 +6,66 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
-from kdbench.leaderboard.scoring import Milestone, Run
+from kdbench.leaderboard.scoring import Run
 from kdbench.leaderboard.standings import Standings
 from kdbench.leaderboard.tables import standing
 from kdbench.records import Epoch, Record
 
-EPOCH_COLUMNS = (
-    "epoch",
-    "steps",
-    "samples",
-    "lr",
-    "test_top1",
-    "train_top1",
-    "pretext_top1",
-    "train_s",
-    "data_wait_s",
-)
-RUN_COLUMNS = ("board", "run_id", "student", "teacher", "method", "fraction", "subset_seed", "seed")
-PLACE_COLUMNS = ("board", "run_id", "standing", "student", "teacher", "method", "fraction", "subset_seed", "seed")
-MILESTONE_COLUMNS = tuple(each.name for each in fields(Milestone))
-LONG_COLUMNS = (*PLACE_COLUMNS, "epoch", "test_top1", "train_top1", "pretext_top1", "loss", "train_s")
+RUN = {
+    "board": "Name of the board.",
+    "run_id": "Name of the run, and of its files in the board's folder runs/.",
+    "standing": "ranked, stale (made under other pins than the board has today) or unranked.",
+    "student": "Network that was trained.",
+    "teacher": "Network that taught it, or none.",
+    "method": "How it was taught; options are named where two rows of a method differ in them.",
+    "fraction": "Share of the training videos, between 0 and 1.",
+    "subset_seed": "Which draw of that share; 0 unless the board draws several.",
+    "seed": "Training seed.",
+}
+PROGRESS = {
+    "epoch": "Epoch, counted from 1.",
+    "test_top1": "1-view test accuracy after the epoch, as a share.",
+    "train_top1": "Training accuracy over the epoch, as a share; empty where it was not measured.",
+    "pretext_top1": "Accuracy of the pretext task over the epoch's clips, as a share; empty where there is none.",
+}
+EPOCH_COLUMNS = {
+    "epoch": PROGRESS["epoch"],
+    "steps": "Optimiser steps so far.",
+    "samples": "Training clips so far.",
+    "lr": "Learning rate.",
+    "test_top1": PROGRESS["test_top1"],
+    "train_top1": PROGRESS["train_top1"],
+    "pretext_top1": PROGRESS["pretext_top1"],
+    "train_s": "Seconds of the epoch's training steps.",
+    "data_wait_s": "Seconds that the epoch waited for data.",
+    "loss_*": "Mean of one weighted loss term over the epoch; one column for each term the run has.",
+}
+MILESTONE_COLUMNS = {
+    "accuracy": "1-view test accuracy to be reached, as a share.",
+    "of_baseline": "The share of the paired baseline run's last 1-view accuracy that this is; empty for a value of the "
+    "board's own.",
+    "epoch": "First epoch that reached it; >N when none of N did.",
+    "steps": "Optimiser steps until then; >N when it was not reached.",
+    "samples": "Training clips until then; >N when it was not reached.",
+    "train_s": "Seconds of training and of waiting for data until then, the method's own phases included; >N when it "
+    "was not reached.",
+}
+LONG_COLUMNS = {
+    **RUN,
+    **PROGRESS,
+    "loss": "Sum of the epoch's mean weighted loss terms; the run's own file has them one by one.",
+    "train_s": "Seconds of the epoch's training steps and of waiting for data.",
+}
+RUN_COLUMNS = {name: text for name, text in RUN.items() if name != "standing"}
 
 
 def curve_csv(record: Record) -> str:
     """One line per epoch of a run: accuracies as shares, mean loss terms, seconds."""
     terms = sorted({term for epoch in record.epochs for term in epoch.losses})
-    lines = [_line((*EPOCH_COLUMNS, *(f"loss_{term}" for term in terms)))]
+    columns = [name for name in EPOCH_COLUMNS if not name.endswith("*")]
+    lines = [_line((*columns, *(f"loss_{term}" for term in terms)))]
     for epoch in record.epochs:
         seconds, told = epoch.seconds, (epoch.test_top1, epoch.train_top1, epoch.pretext_top1)
         spent = (seconds.train, seconds.data_wait)
@@ -46,7 +77,7 @@ def curve_csv(record: Record) -> str:
 
 def long_csv(boards: Iterable[Standings]) -> str:
     """All runs of all boards, one line per run and epoch: where the run stands, its accuracies, loss and seconds."""
-    lines = [_line(LONG_COLUMNS)]
+    lines = [_line(tuple(LONG_COLUMNS))]
     for standings in boards:
         for run in sorted(standings.runs, key=lambda run: run.record.run_id):
             place = _line([_plain(value) for value in _place(standings, run).values()]).removesuffix("\n")

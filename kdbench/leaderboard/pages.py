@@ -23,6 +23,7 @@ from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, mile
 from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.methodpage import method_context, methods_of
+from kdbench.leaderboard.filespage import files_context
 from kdbench.leaderboard.packing import packed
 from kdbench.leaderboard.pagenames import method_name, teacher_name
 from kdbench.leaderboard.paperpage import paper_context
@@ -52,6 +53,7 @@ def plan_of(standings: list[Standings], boards: Path = BOARDS) -> dict[str, Make
     plan |= _page("feed.xml", "feed.xml.j2", partial(feed_context, standings, boards))
     plan |= _page("definitions.html", "definitions.html.j2", definitions_context)
     plan |= _plugin_files(standings)
+    plan |= _page("files.html", "files.html.j2", files_context)
     plan["all-results.csv"] = lambda: long_csv(standings).encode()
     plan["kdbench.bib"] = partial(_bibliography, standings, boards)
     for each in standings:

@@ -13,6 +13,46 @@ from kdbench.leaderboard.scoring import Estimate, Run
 from kdbench.leaderboard.standings import Row, Standings, entry_of
 
 DIGITS = 6
+INTERVAL = "Half the width of its 95 % interval over seeds; empty for a single run and for runs that are all equal."
+COLUMNS = {
+    "board": "Name of the board.",
+    "dataset": "Data set the student was trained on.",
+    "split": "Number of its official split.",
+    "fraction": "Share of the training videos, between 0 and 1.",
+    "subset_seed": "Which draw of that share; 0 unless the board draws several.",
+    "student": "Network that was trained.",
+    "teacher": "Network that taught it, or none.",
+    "method": "How it was taught; options are named where two rows of a method differ in them.",
+    "baseline": "Whether gains are measured against this row.",
+    "seeds": "Number of ranked runs, one for each training seed.",
+    "accuracy": "Video-level top-1 of the last epoch as a share, mean over seeds.",
+    "accuracy_half_interval": INTERVAL,
+    "early": "Accuracy at the end of the early stage, mean over seeds.",
+    "middle": "Accuracy at the end of the middle stage, mean over seeds.",
+    "late": "Accuracy at the end of the late stage, mean over seeds: the same as accuracy.",
+    "gain": "Accuracy minus that of the paired baseline run, mean over seeds, as a difference of shares.",
+    "gain_half_interval": INTERVAL,
+    "paired_seeds": "Seeds that have a baseline run.",
+    "unpaired_seeds": "Seeds that have none, and are left out of the gain.",
+    "rank": "Place by gain within the cell; 1-3 where rows cannot be told apart.",
+    "transfer": "Accuracy after fine-tuning on the second data set, as a share, mean over seeds.",
+    "transfer_half_interval": INTERVAL,
+    "pretext": "Accuracy of the pretext task on the test videos, as a share, mean over seeds.",
+    "pretext_half_interval": INTERVAL,
+    "pretext_majority": "What always naming the most frequent transform would reach.",
+    "teacher_gap_closed": "Gain over the distance from the baseline to its teacher, where that is the better one.",
+    "privileged_teacher": "Whether the teacher saw a larger share of the training videos than the student.",
+    "epochs_to_baseline_*": "Median epochs to that share of the paired baseline's last 1-view accuracy; >N when none "
+    "of N reached it.",
+    "epochs_to_*": "Median epochs to that 1-view accuracy; >N when none of N reached it.",
+    "epochs_to_*_reached": "How many of the runs got there.",
+    "run_s": "Mean seconds of one run; empty where the runs are of several classes of device.",
+    "run_with_teacher_s": "The same with the training of its teacher.",
+    "teacher_clips": "Clips shown to the teacher and to networks of the method's own, at most in one run; mean over seeds.",
+    "devices": "Classes of device the runs were made on.",
+    "cells_filled": "How many of the board's cells its teacher and method fill.",
+    "runs": "Names of the runs, parted by spaces; each has its files in runs/.",
+}
 
 
 def leaderboard_table(standings: Standings) -> pd.DataFrame:

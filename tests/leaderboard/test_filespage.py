@@ -1,0 +1,62 @@
+"""Every column of every table is documented, and every documented column is there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from fnmatch import fnmatchcase
+
+import pytest
+
+from kdbench.leaderboard.filespage import FILES, TableFile, meaning
+from kdbench.leaderboard.site import render_site
+from tests.factories import trio, write_board, write_records
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    boards = tmp_path_factory.mktemp("boards")
+    write_board(boards)
+    write_records(boards, [*trio([10, 8, 6]), *trio([14, 14, 13], taught=True)])
+    return render_site(boards)
+
+
+def names_of(site: dict[str, bytes], file: TableFile) -> list[str]:
+    """The files of the site that a documented name stands for."""
+    patterns = [name.replace("BOARD", "*").replace("RUN", "*") for name in file.names]
+    return [name for name in site if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def columns_of(name: str, content: bytes) -> set[str]:
+    if name.endswith(".csv"):
+        return set(next(csv.reader(io.StringIO(content.decode()))))
+    lines = json.loads(content)
+    nested = [each for line in lines for each in line.get("milestones", [])]
+    return {key for line in [*lines, *nested] for key in line} - {"milestones"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.anchor)
+def test_every_column_of_a_file_is_documented(site: dict[str, bytes], file: TableFile) -> None:
+    names = names_of(site, file)
+    assert names
+    unknown = {column for name in names for column in columns_of(name, site[name]) if not meaning(file, column)}
+    assert unknown == set(), "say beside the columns what they mean"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.anchor)
+def test_no_column_is_documented_that_a_file_does_not_have(site: dict[str, bytes], file: TableFile) -> None:
+    for name in names_of(site, file):
+        found = columns_of(name, site[name])
+        assert [each for each in file.columns if not any(fnmatchcase(column, each) for column in found)] == [], name
+
+
+def test_every_table_of_the_site_has_its_file_or_its_page(site: dict[str, bytes]) -> None:
+    known = {name for file in FILES for name in names_of(site, file)}
+    tables = {name for name in site if name.endswith(".csv") and "/cells/" not in name}
+    assert tables - known == set()
+
+
+def test_an_undocumented_column_has_no_meaning() -> None:
+    assert meaning(FILES[1], "luck") is None
+    assert meaning(FILES[1], "epochs_to_0.5")
