@@ -48,7 +48,7 @@ COLUMNS = {
     "epochs_to_*_reached": "How many of the runs got there.",
     "run_s": "Mean seconds of one run; empty where the runs are of several classes of device.",
     "run_with_teacher_s": "The same with the training of its teacher.",
-    "teacher_clips": "Clips shown to the teacher and to networks of the method's own, at most in one run; mean over seeds.",
+    "teacher_clips": "Clips shown to the teacher and to networks of the method's own, at most in one run, seeds' mean.",
     "devices": "Classes of device the runs were made on.",
     "cells_filled": "How many of the board's cells its teacher and method fill.",
     "runs": "Names of the runs, parted by spaces; each has its files in runs/.",

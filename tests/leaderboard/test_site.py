@@ -405,3 +405,54 @@ def test_the_files_of_a_run_and_its_lines_of_all_results_take_less_than_24_kb(tm
     sizes = {name: len(content) for name, content in site.items() if "/runs/" in name or name == "all-results.csv"}
     assert len(sizes) == 3 * 50 + 1
     assert sum(sizes.values()) < 50 * 24_000
+
+
+def changed_by(boards: Path, old: Record, new: Record) -> set[str]:
+    """The files of the site that differ once a record was put in another's place."""
+    before = site_of(boards, old)
+    after = site_of(boards, new)
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def test_another_author_changes_only_the_run_and_the_list_of_changes(boards: Path) -> None:
+    old, new = (make_record(seed=9, run_id="x", submission={"author": author}) for author in ("Ada", "Emmy"))
+    assert changed_by(boards, old, new) == {"changelog.html", "small/runs/x.html", "small/runs/x.json.gz"}
+
+
+def test_another_number_of_an_unpaired_run_changes_no_page_of_another_run_or_board(boards: Path) -> None:
+    write_board(boards, "other")
+    changed = changed_by(boards, *(make_record(hits=hits, seed=9, run_id="x") for hits in (10, 12)))
+    runs = {name for name in changed if "/runs/" in name}
+    assert runs == {f"small/runs/x{ending}" for ending in (".html", ".csv", ".json.gz")}
+    assert not [
+        name for name in changed if name.startswith("other/") or name.endswith(("protocol.html", "-50pct.html"))
+    ]
+    assert {"all-results.csv", "small/index.html", "small/leaderboard.csv", "small/cells/slim-100pct.html"} <= changed
+
+
+def test_another_number_of_a_baseline_changes_the_pages_of_the_runs_that_are_paired_with_it(boards: Path) -> None:
+    write_records(boards, [make_record(seed=9, run_id="paired", hits=16, taught=True)])
+    changed = changed_by(boards, *(make_record(hits=hits, seed=9, run_id="x") for hits in (10, 12)))
+    assert {name for name in changed if "/runs/" in name and name.endswith(".html")} == {
+        "small/runs/x.html",
+        "small/runs/paired.html",
+    }
+
+
+def test_run_page_leads_to_its_cell_and_its_paired_baseline(boards: Path) -> None:
+    baseline = make_record(seed=9, run_id="alone")
+    write_records(boards, [baseline])
+    page = run_page(boards, make_record(seed=9, hits=16, taught=True, run_id="taught"))
+    assert {"../cells/slim-100pct.html", "alone.html"} <= {link.get("href") for link in page.all("a")}
+
+
+def test_run_page_tells_what_the_method_cost_and_how_its_phases_went(boards: Path) -> None:
+    rows = [
+        {"phase": "warm", "epoch": at, "lr": 0.1, "losses": {"hint": 3 / at}, "train_s": 1.0, "data_wait_s": 0.5}
+        for at in (1, 2)
+    ]
+    changes = {"extra_params": 12345, "phase_epochs": 2, "teacher_clips_per_step": 16}
+    method = {f"method__{name}": value for name, value in changes.items()}
+    page = run_page(boards, make_record(seed=9, taught=True, run_id="x", phases=rows, **method))
+    for words in ("Method's own parameters 12,345", "in a step 16", "phase “warm”", "1 0.1 3 2 0.1 1.5"):
+        assert words in page.text, words
