@@ -22,8 +22,8 @@ from kdbench.leaderboard.comparepage import compare_context
 from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, milestones_json
 from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
-from kdbench.leaderboard.methodpage import method_context, methods_of
 from kdbench.leaderboard.filespage import files_context
+from kdbench.leaderboard.methodpage import method_context, methods_of
 from kdbench.leaderboard.packing import packed
 from kdbench.leaderboard.pagenames import method_name, teacher_name
 from kdbench.leaderboard.paperpage import paper_context
