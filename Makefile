@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: help setup demo test check lint types bench site site-check gpu-test clean
+.PHONY: help setup demo test browser check lint types bench site site-check gpu-test clean
 
 help:
 	@echo "make demo      set up, train a student with and without a teacher, build a page"
@@ -34,8 +34,14 @@ demo: setup
 	@$(BIN)/kdbench board show motion-shapes --boards $(DEMO)/boards
 	@echo "The page: $(CURDIR)/$(DEMO)/site/index.html"
 
-test: setup
-	$(BIN)/python -m pytest -n auto
+test: setup browser
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+# The pages are tested in a real browser where there is one; root on Debian can have it installed.
+browser:
+	@for name in chromium chromium-browser google-chrome chrome; do command -v $$name > /dev/null && exit 0; done; \
+	  test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get install -y -qq chromium > /dev/null || \
+	  echo "NO CHROMIUM: the pages will not be tested in a browser; install one, or run as root on Debian"
 
 check: lint types test site-check
 
