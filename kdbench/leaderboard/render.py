@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from kdbench.leaderboard import charts, formats
+from kdbench.leaderboard.pagenames import method_name, teacher_name
 from kdbench.leaderboard.standings import cell_name
 
 
@@ -44,6 +45,7 @@ def _environment() -> jinja2.Environment:
     words = (formats.percent, formats.points, formats.half, formats.fraction, formats.seconds, formats.epochs)
     for word in (*words, formats.spread, formats.reached_by, formats.number, formats.kappa, formats.counted):
         environment.filters[word.__name__] = word
-    environment.filters["cell_name"] = cell_name
+    for name_of in (cell_name, method_name, teacher_name):
+        environment.filters[name_of.__name__] = name_of
     environment.globals |= {"swatch": charts.swatch, "whisker": charts.whisker, "nothing": formats.NOTHING}
     return environment

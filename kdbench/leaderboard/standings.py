@@ -263,8 +263,11 @@ def coverage_of(rows: Iterable[Row], cells: set[Place]) -> tuple[Coverage, ...]:
     """For each teacher and method the cells of the matrix they fill; the mean gain where that is all of them."""
     entries = []
     taught = sorted((row for row in rows if row.gain and not row.is_baseline), key=entry_of)
-    for (teacher, method), group in groupby(taught, key=entry_of):
+    for (teacher, method), rows_of in groupby(taught, key=entry_of):
+        group = list(rows_of)
         fillable = cells_of(teacher, cells)
+        if all(row.key.student == teacher for row in group):  # a method for a teacher of the student's own kind
+            fillable = cells - fillable
         inside = [row for row in group if _cell(row) in fillable]
         filled = {_cell(row) for row in inside}
         gain = _mean_over_cells(inside) if filled == fillable else None

@@ -179,6 +179,11 @@ def test_cells_of_a_teachers_own_kind_are_not_waited_for(board: Board) -> None:
     assert entry.gain.mean == pytest.approx(0.125)
 
 
+def test_where_every_student_has_a_teacher_of_its_own_kind_these_cells_are_the_ones_to_fill(board: Board) -> None:
+    (entry,) = stand(widened(board, "slim"), *cells(10), *lessons("slim", "slim", 12)).coverage
+    assert (entry.filled, entry.cells, entry.gain is None) == (2, 2, False)
+
+
 def test_teacher_from_a_file_has_all_cells_to_fill(board: Board) -> None:
     (entry,) = stand(board, *cells(10), *lessons("wide", "file:slim", 12)).coverage
     assert (entry.filled, entry.cells, entry.gain) == (2, 4, None)
