@@ -23,7 +23,7 @@ class TableFile:
 FILES = (
     TableFile(
         "all-results",
-        ("all-results.csv",),
+        ("all-results.csv.gz",),
         "All runs of all boards that are not withdrawn: one line for each run and epoch.",
         curves.LONG_COLUMNS,
     ),

@@ -1,19 +1,17 @@
-"""A record's file as the site publishes it: gzip without name or time, so that equal records give equal bytes."""
+"""What the site publishes packed: gzip without name or time, so that equal content gives equal bytes."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from pathlib import Path
 
 LEVEL = 6  # 9 takes twice as long for one per cent
 HEAD = b"\x1f\x8b\x08" + 6 * b"\0" + b"\xff"  # deflate, no flags, no time, unknown system (RFC 1952)
 ENDING = ".gz"
 
 
-def packed(path: Path) -> bytes:
-    """A file as gzip. Not `gzip.compress`, which writes the operating system's number into the head."""
-    content = path.read_bytes()
+def packed(content: bytes) -> bytes:
+    """Content as gzip. Not `gzip.compress`, which writes the operating system's number into the head."""
     deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = deflate.compress(content) + deflate.flush()
     return HEAD + body + struct.pack("<II", zlib.crc32(content), len(content) % 2**32)

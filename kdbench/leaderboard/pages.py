@@ -54,7 +54,7 @@ def plan_of(standings: list[Standings], boards: Path = BOARDS) -> dict[str, Make
     plan |= _page("definitions.html", "definitions.html.j2", definitions_context)
     plan |= _plugin_files(standings)
     plan |= _page("files.html", "files.html.j2", files_context)
-    plan["all-results.csv"] = lambda: long_csv(standings).encode()
+    plan["all-results.csv.gz"] = lambda: packed(long_csv(standings).encode())
     plan["kdbench.bib"] = partial(_bibliography, standings, boards)
     for each in standings:
         plan |= _board_files(each, boards)
@@ -98,7 +98,7 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
         start = f"{name}/runs/{run.record.run_id}"
         plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))
         plan[f"{start}.csv"] = partial(_text, curve_csv, run.record)
-        plan[f"{start}.json.gz"] = partial(packed, run.path)
+        plan[f"{start}.json.gz"] = partial(_packed_file, run.path)
     return plan
 
 
@@ -141,6 +141,10 @@ def _csv(table: Callable[[Any], Any], of: Any) -> bytes:
 
 def _text(written: Callable[[Any], str], of: Any) -> bytes:
     return written(of).encode()
+
+
+def _packed_file(path: Path) -> bytes:
+    return packed(path.read_bytes())
 
 
 def _json(table: Callable[[Any], Any], of: Any) -> bytes:

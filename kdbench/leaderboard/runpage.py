@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, TypeVar
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.charts import Panel, Series, epoch_axis, line_chart, plain_axis, share_axis, swatch, thinned
@@ -65,7 +66,7 @@ def run_context(standings: Standings, run: Run) -> dict[str, Any]:
         "settings": described(settings(run)),
         "teacher": described(teacher_facts(record)),
         "costs": described(costs(record)),
-        "environment": described([*flat(record.environment), ("kdbench", _code(record))]),
+        "environment": described(environment(record)),
         "device": device_class(record),
         "said": described(said_of(record)),
     }
@@ -138,7 +139,7 @@ def class_rows(scores: Iterable[ClassScore]) -> Markup:
     lines = []
     for each in scores:
         share = formats.percent(each.right / each.videos) if each.videos else formats.NOTHING
-        name, taken = escape(each.name), escape(each.mistaken_for)
+        name, taken = _text(each.name), _text(each.mistaken_for)
         counts = f"{each.right} of {each.videos}<td>{share}"
         lines.append(f'<tr><th scope="row">{name}<td>{counts}<td class="text">{taken}\n')
     return Markup("".join(lines))  # noqa: S704 - the names are escaped above
@@ -146,7 +147,7 @@ def class_rows(scores: Iterable[ClassScore]) -> Markup:
 
 def described(facts: Iterable[tuple[str, Any]]) -> Markup:
     """Terms with their descriptions; text is escaped, markup kept. HTML lets the end tags be left out."""
-    lines = [f"<dt>{escape(label)}<dd>{escape(value)}" for label, value in facts]
+    lines = [f"<dt>{_text(label)}<dd>{value if isinstance(value, Markup) else _text(value)}" for label, value in facts]
     return Markup("\n".join(lines))  # noqa: S704 - both are escaped above
 
 
@@ -266,13 +267,25 @@ def _code(record: Record) -> str:
     return f"{code.version}{commit}{', with uncommitted changes' if code.dirty else ''}"
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A nested dictionary as dotted keys and texts, in order of the keys."""
+def environment(record: Record) -> Iterator[tuple[str, str]]:
+    """What the run was made on and with, in order of the keys; a group, such as the packages, is one text."""
+    for key, value in sorted(record.environment.items()):
+        told = [f"{name} {text}" for name, text in _flat(value)] if isinstance(value, dict) else [value_text(value)]
+        yield key, ", ".join(told)
+    yield "kdbench", _code(record)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key in sorted(tree):
         if isinstance(tree[key], dict):
-            yield from flat(tree[key], f"{prefix}{key}.")
+            yield from _flat(tree[key], f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value_text(tree[key])
+
+
+def _text(value: Any) -> str:
+    """Text between tags, where quotes may stand as they are; a page has too many for `markupsafe.escape`."""
+    return html.escape(str(value), quote=False)
 
 
 def _curve(record: Record) -> tuple[tuple[float, float], ...]:

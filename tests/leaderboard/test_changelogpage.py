@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_withdrawal_stands_there_with_its_reason_and_its_run_keeps_a_page(boards
     assert b"the teacher saw the test list" in site["changelog.html"]
     shown = site[f"small/runs/{record.run_id}.html"].decode()
     assert re.search(r"This run is withdrawn: the teacher saw the test list \(\d{4}-\d\d-\d\d\)\.", shown)
-    assert record.run_id.encode() not in site["small/leaderboard.csv"] + site["all-results.csv"]
+    assert record.run_id.encode() not in site["small/leaderboard.csv"] + gzip.decompress(site["all-results.csv.gz"])
 
 
 def test_page_of_a_run_says_how_to_repeat_it_and_what_was_said_of_it_before(boards: Path) -> None:

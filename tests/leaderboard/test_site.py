@@ -20,7 +20,7 @@ from kdbench.leaderboard.boardpage import matched_with_less
 from kdbench.leaderboard.pages import plan_site
 from kdbench.leaderboard.site import MANIFEST, UNFINISHED, build_site, render_site, stale_files
 from kdbench.leaderboard.standings import read_standings
-from kdbench.records import Record
+from kdbench.records import Record, read_record
 from tests.factories import make_record, trio, write_board, write_records
 from tests.leaderboard.crowd import write_crowd
 
@@ -399,12 +399,18 @@ def test_record_that_another_machine_packed_is_fresh(boards: Path, tmp_path: Pat
     assert stale_files(tmp_path / "site", boards) == ["small/runs/x.json.gz"]
 
 
-def test_the_files_of_a_run_and_its_lines_of_all_results_take_less_than_24_kb(tmp_path: Path) -> None:
+def test_the_files_of_a_run_take_less_than_20_kb(tmp_path: Path) -> None:
     write_crowd(tmp_path, 50)
     site = render_site(tmp_path)
-    sizes = {name: len(content) for name, content in site.items() if "/runs/" in name or name == "all-results.csv"}
-    assert len(sizes) == 3 * 50 + 1
-    assert sum(sizes.values()) < 50 * 24_000
+    sizes = {name: len(content) for name, content in site.items() if "/runs/" in name}
+    assert len(sizes) == 3 * 50
+    assert sum(sizes.values()) < 50 * 20_000
+
+
+def test_csv_of_all_runs_is_packed_and_has_a_line_for_each_run_and_epoch(boards: Path) -> None:
+    lines = gzip.decompress(render_site(boards)["all-results.csv.gz"]).decode().splitlines()
+    runs = list((boards / "small" / "records").iterdir())
+    assert len(lines) == 1 + sum(len(read_record(path).epochs) for path in runs)
 
 
 def changed_by(boards: Path, old: Record, new: Record) -> set[str]:
@@ -427,7 +433,12 @@ def test_another_number_of_an_unpaired_run_changes_no_page_of_another_run_or_boa
     assert not [
         name for name in changed if name.startswith("other/") or name.endswith(("protocol.html", "-50pct.html"))
     ]
-    assert {"all-results.csv", "small/index.html", "small/leaderboard.csv", "small/cells/slim-100pct.html"} <= changed
+    assert {
+        "all-results.csv.gz",
+        "small/index.html",
+        "small/leaderboard.csv",
+        "small/cells/slim-100pct.html",
+    } <= changed
 
 
 def test_another_number_of_a_baseline_changes_the_pages_of_the_runs_that_are_paired_with_it(boards: Path) -> None:
