@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from kdbench.leaderboard.formats import NOTHING, counted, half, points, spread
-from kdbench.leaderboard.scoring import Estimate, RowKey
+from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, RowKey
 from kdbench.leaderboard.standings import Row, Standings
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -40,7 +40,7 @@ class Answer:
 
 def answer_of(standings: Standings) -> Answer:
     """What a board's rows say about teachers, in words that claim no more than the intervals carry."""
-    compared = [row for row in standings.rows if row.gain is not None]
+    compared = [row for row in standings.rows if row.gain is not None and row.key.teacher != NO_TEACHER]
     basis = _basis(standings, compared)
     if not compared:
         sentence = "No answer yet: no run with a teacher stands beside its baseline run."
@@ -167,9 +167,11 @@ def _basis(standings: Standings, compared: list[Row]) -> str:
     cells = f"{standings.filled} of {standings.cells} cells"
     if not compared:
         return f"{counted(len(standings.runs.ranked), 'ranked run')}; {cells} hold a comparison."
+    alone = any(row.gain and row.key.teacher == NO_TEACHER for row in standings.rows)
     return (
         f"{counted(len(compared), 'comparison')} in {cells}, {_seeds(compared)} each. Every run with a teacher is "
         "compared with the run without one that has the same student, the same videos and the same seed."
+        f"{' Methods without a teacher stand in the table, and are not counted here.' if alone else ''}"
     )
 
 

@@ -240,8 +240,8 @@ CHAPTERS = (
                 "Coverage",
                 "How many of the cells that a teacher and method could fill they do fill, as in “9 of 12”. A mean "
                 "over cells is given only when none is missing.",
-                "A student is not taught by its own kind, so these cells are left out of the count; where a method asks "
-                "for a teacher of that very kind, they are the ones that count.",
+                "A student is not taught by its own kind, so these cells are left out of the count; where a method "
+                "asks for a teacher of that very kind, they are the ones that count.",
             ),
         ),
     ),

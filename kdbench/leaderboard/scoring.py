@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 
 from kdbench.board import BOARDS, Board
 from kdbench.errors import RecordError
-from kdbench.records import PluginRef, Record, differing_pins, epoch_reaching, read_record, smoothed
+from kdbench.records import MethodRef, PluginRef, Record, differing_pins, epoch_reaching, read_record, smoothed
 
 CONFIDENCE = 0.95
 NO_TEACHER = "none"
 RECORDS, WITHDRAWN = "records", "withdrawn"  # the folders of a board's files
 EQUAL = 1e-9  # shares closer than this differ by rounding only
+_WEIGHT = "weight of "  # no option's name has a space
 Shared = Mapping[tuple[type[PluginRef], str], Mapping[str, Any]]
 _TRUST = {"maintainers": 0, "reproduced": 1, "self-reported": 2, "disputed": 3}
 
@@ -344,33 +345,43 @@ def row_key(record: Record, shared: Shared) -> RowKey:
         subset_seed=cell.subset_seed,
         student=name_with_options(student.name, _telling(student, shared)),
         teacher=record.teacher.spec if record.teacher else NO_TEACHER,
-        method=name_with_options(method.name, _telling(method, shared), method.base_weights),
+        method=name_with_options(method.name, _telling(method, shared)),
     )
 
 
 def shared_options(records: Sequence[Record]) -> Shared:
-    """For each plugin of a board the options that have one and the same value in all of its records.
+    """For each plugin of a board the options and weights that have one and the same value in all of its records.
 
-    A record holds every option, defaults included; only those that tell two rows apart belong in a name.
+    A record holds every option, defaults included; only those that tell two rows apart belong in a name. A weight
+    that the baseline gives to a term of the board is always told: it makes it no baseline.
     """
     shared: dict[tuple[type[PluginRef], str], dict[str, Any]] = {}
     for record in records:
         plugins: tuple[PluginRef, ...] = (record.student, record.method)
         for plugin in plugins:
-            known = shared.setdefault((type(plugin), plugin.name), dict(plugin.options))
-            for name in [name for name in known if name not in plugin.options or plugin.options[name] != known[name]]:
+            facts = _facts(plugin)
+            known = shared.setdefault((type(plugin), plugin.name), dict(facts))
+            for name in [name for name in known if name not in facts or facts[name] != known[name]]:
                 del known[name]
+        if record.method.name == record.pins["methods.baseline"]:
+            for term in record.method.base_weights:
+                shared[type(record.method), record.method.name].pop(_WEIGHT + term, None)
     return shared
 
 
+def _facts(plugin: PluginRef) -> dict[str, Any]:
+    """Options, and the weights of the board's terms that a method changed, by what they are called in a name."""
+    weights = plugin.base_weights if isinstance(plugin, MethodRef) else {}
+    return dict(sorted(plugin.options.items())) | {_WEIGHT + term: weights[term] for term in sorted(weights)}
+
+
 def _telling(plugin: PluginRef, shared: Shared) -> dict[str, Any]:
-    return {name: value for name, value in plugin.options.items() if name not in shared[type(plugin), plugin.name]}
+    return {name: value for name, value in _facts(plugin).items() if name not in shared[type(plugin), plugin.name]}
 
 
-def name_with_options(name: str, options: Mapping[str, Any], weights: Mapping[str, float] | None = None) -> str:
-    """A plugin with its options and the board terms it re-weighted: `name (rate=0.5; weight of term: 0)`."""
-    parts = [f"{key}={options[key]}" for key in sorted(options)]
-    parts += [f"weight of {term}: {weight:g}" for term, weight in sorted((weights or {}).items())]
+def name_with_options(name: str, facts: Mapping[str, Any]) -> str:
+    """A plugin with its options and the board terms it re-weighted: `name (rate=0.5, weight of term: 0)`."""
+    parts = [f"{key}: {facts[key]:g}" if key.startswith(_WEIGHT) else f"{key}={facts[key]}" for key in facts]
     return f"{name} ({', '.join(parts)})" if parts else name
 
 

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from kdbench.board import BOARDS, Board, Matrix, board_path, is_path, load_board
 from kdbench.errors import BoardError
 from kdbench.leaderboard.scoring import (
+    NO_TEACHER,
     RECORDS,
     WITHDRAWN,
     Estimate,
@@ -156,7 +157,7 @@ def standings_of(board: Board, runs: Runs) -> Standings:
     matrix = board.matrix
     cells = matrix_cells(matrix)
     open_cells = {cell for teacher in matrix.teachers for cell in cells_of(teacher, cells)} or cells
-    taught = {_cell(row) for row in rows if row.gain and not row.is_baseline} & cells
+    taught = {_cell(row) for row in rows if row.gain and row.key.teacher != NO_TEACHER} & cells
     return Standings(
         board=board,
         runs=runs,

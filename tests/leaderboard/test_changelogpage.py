@@ -156,7 +156,7 @@ def test_feed_holds_the_newest_entries_alone(boards: Path) -> None:
 
 
 def test_hostile_words_of_a_record_leave_page_and_feed_whole(boards: Path) -> None:
-    words = '</div></content><script>alert("x")</script>&\x0b\x00\uffff'
+    words = '</div></content><script>alert("x")</script>&\uffff'
     checked = {"state": "disputed", "by": words, "note": words, "date": "2024-04-01"}
     record = make_record(
         student__name=words, run_id="hostile", submission=DAY | {"author": words, "verification": checked}
