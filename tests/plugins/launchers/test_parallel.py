@@ -154,8 +154,11 @@ def test_ctrl_c_and_kill_end_the_runs_too(tmp_path: Path, kind: signal.Signals) 
     parent = subprocess.Popen([sys.executable, "-c", PARENT, *map(str, places)], stdout=subprocess.DEVNULL)
     children = [pid_in(place) for place in places[:2]]
     parent.send_signal(kind)
-    assert parent.wait(30) == 130
-    assert not any(alive(child) for child in children)
+    assert parent.wait(60) == 130
+    deadline = time.monotonic() + 60
+    while any(alive(child) for child in children):  # who inherits them may be slow to bury them
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     assert not places[2].exists()
 
 
