@@ -4,15 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := runs/demo
 
-.PHONY: help setup demo test browser check lint types bench site site-check gpu-test clean
+.PHONY: help setup demo test browser check lint types bench site site-check screenshots gpu-test clean
 
 help:
-	@echo "make demo      set up, train a student with and without a teacher, build a page"
-	@echo "make test      set up, run the tests"
-	@echo "make check     what CI runs: lint, types, tests, freshness of site/"
-	@echo "make site      rebuild site/ from leaderboards/"
-	@echo "make bench     the ratios of times in tests/benchmarks, about ten minutes"
-	@echo "make gpu-test  the tests and the ratios that need a CUDA device"
+	@echo "make demo        set up, train a student with and without a teacher, build a page"
+	@echo "make test        set up, run the tests"
+	@echo "make check       what CI runs: lint, types, tests, freshness of site/"
+	@echo "make site        rebuild site/ from leaderboards/"
+	@echo "make screenshots take the README's pictures of site/"
+	@echo "make bench       the ratios of times in tests/benchmarks, about ten minutes"
+	@echo "make gpu-test    the tests and the ratios that need a CUDA device"
 
 setup: $(VENV)/ready
 
@@ -62,6 +63,10 @@ site: setup
 
 site-check: setup
 	$(BIN)/kdbench site check
+
+# docs/images: the top of a board, light and dark, and a comparison, as site/ has them now.
+screenshots: setup browser
+	$(BIN)/python -m tests.browser.screenshots
 
 gpu-test: setup
 	$(BIN)/python -m pytest -m gpu

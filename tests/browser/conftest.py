@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,15 @@ HOW = "install one (Debian: apt-get install chromium) and the extra: pip install
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One browser and one site also where the tests are spread over processes (`-n auto --dist loadgroup`)."""
+    """One browser and one site also where the tests are spread over processes (`-n auto --dist loadgroup`); where
+    there is no browser, a site is not even made.
+    """
+    lacking = missing()
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("browser"))
+            if lacking and "chromium" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason=lacking))
 
 
 @dataclass
@@ -56,17 +62,27 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_crowd_page(tmp_path_factory.mktemp("crowd"), tmp_path_factory.mktemp("crowd-boards")).as_uri()
 
 
+def find_browser() -> str | None:
+    """Where the first of the browsers lies that is installed."""
+    return next((found for name in NAMES if (found := shutil.which(name))), None)
+
+
+def missing() -> str:
+    """What a browser test lacks here, or nothing."""
+    if find_spec("playwright") is None:
+        return f"NO PAGE WAS OPENED IN A BROWSER: the package playwright is missing; {HOW}"
+    if find_browser() is None:
+        return f"NO PAGE WAS OPENED IN A BROWSER: none of {', '.join(NAMES)} is installed; {HOW}"
+    return ""
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """The browser, with a fresh profile."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip(f"NO PAGE WAS OPENED IN A BROWSER: the package playwright is missing; {HOW}")
-    if path is None:
-        pytest.skip(f"NO PAGE WAS OPENED IN A BROWSER: none of {', '.join(NAMES)} is installed; {HOW}")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
+        path = find_browser()
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
