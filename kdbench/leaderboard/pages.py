@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kdbench.board import BOARDS, Board
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardpage import board_context
@@ -98,7 +100,7 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
         start = f"{name}/runs/{run.record.run_id}"
         plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))
         plan[f"{start}.csv"] = partial(_text, curve_csv, run.record)
-        plan[f"{start}.json.gz"] = partial(_packed_file, run.path)
+        plan[f"{start}.json.gz"] = partial(_packed_record, run.path)
     return plan
 
 
@@ -143,8 +145,9 @@ def _text(written: Callable[[Any], str], of: Any) -> bytes:
     return written(of).encode()
 
 
-def _packed_file(path: Path) -> bytes:
-    return packed(path.read_bytes())
+def _packed_record(path: Path) -> bytes:
+    """A record without the line breaks and indents of its file: a twentieth less, and nothing of it is lost."""
+    return packed(msgspec.json.format(path.read_bytes(), indent=-1))
 
 
 def _json(table: Callable[[Any], Any], of: Any) -> bytes:

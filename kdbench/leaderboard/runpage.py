@@ -20,7 +20,7 @@ from kdbench.leaderboard.standings import Standings
 from kdbench.leaderboard.tables import standing
 from kdbench.records import Epoch, PhaseEpoch, Record, unpack_ids
 
-SHOWN_EPOCHS = 12
+SHOWN_EPOCHS = 8
 CHART_WIDTH = 380
 Counted = TypeVar("Counted", Epoch, PhaseEpoch)
 STATES = {
@@ -103,7 +103,7 @@ def loss_chart(record: Record, terms: Sequence[str]) -> Markup:
 
 
 def shown_epochs(epochs: Sequence[Counted], ends: Collection[int] = ()) -> list[Counted]:
-    """About twelve epochs, evenly spaced, and the ends of the stages; the CSV has them all."""
+    """About eight epochs, evenly spaced, and the ends of the stages; the CSV has them all."""
     every = math.ceil(len(epochs) / SHOWN_EPOCHS)
     kept = {1, len(epochs), *ends}
     return [epoch for epoch in epochs if epoch.epoch % every == 0 or epoch.epoch in kept]
