@@ -15,13 +15,12 @@ COLOURS = "{ resultTypes: ['violations'], runOnly: ['color-contrast'] }"
 
 
 def test_pages_are_accessible(visit: Any, site: Site) -> None:
-    assert violations(visit(bypass_csp=True), site, site.kinds(), ALL) == {}
+    assert violations(visit(bypass_csp=True), site, audited(site), ALL) == {}
 
 
 def test_dark_pages_have_enough_contrast(visit: Any, site: Site) -> None:
     """What else helps a reader is the same in both themes."""
-    names = [name for name in site.kinds() if not name.startswith(("hostile", "empty"))]
-    assert violations(visit(color_scheme="dark", bypass_csp=True), site, names, COLOURS) == {}
+    assert violations(visit(color_scheme="dark", bypass_csp=True), site, audited(site), COLOURS) == {}
 
 
 def test_a_picture_without_words_for_it_is_a_violation(visit: Any, site: Site) -> None:
@@ -29,6 +28,11 @@ def test_a_picture_without_words_for_it_is_a_violation(visit: Any, site: Site) -
     visitor.page.add_init_script("addEventListener('load', () => document.querySelector('main').append(new Image()))")
     found = violations(visitor, site, ["index.html"], ALL)
     assert [each.partition(":")[0] for each in found["index.html"]] == ["image-alt"]
+
+
+def audited(site: Site) -> list[str]:
+    """One page of each template, and the board without runs: an audit takes seconds, and words do not change it."""
+    return [name for name in site.kinds() if not name.startswith(("hostile/", "empty/")) or name == "empty/index.html"]
 
 
 def violations(visitor: Visitor, site: Site, names: list[str], options: str) -> dict[str, list[str]]:
