@@ -78,7 +78,7 @@ def test_the_pretext_accuracy_stands_beside_its_majority_rate(tmp_path: Path) ->
     record = make_record(pretext={"top1": 0.55, "majority": 0.25, "predictions": shown})
     write_records(tmp_path, [record, make_record(seed=1)])
     site = render_site(tmp_path)
-    assert "55.0 single run majority 25.0" in Page(site["small/index.html"]).text
+    assert "55.0 single run, majority 25.0" in Page(site["small/index.html"]).text
     assert "Pretext task 55.0 %, majority 25.0 %" in Page(site[f"small/runs/{record.run_id}.html"]).text
     (row,) = json.loads(site["small/leaderboard.json"])
     assert (row["pretext"], row["pretext_majority"]) == (0.55, 0.25)
