@@ -407,7 +407,7 @@ def device_class(record: Record) -> str:
     name, count = device.get("name", "unknown"), device.get("count", 1)
     threads = record.environment.get("threads")
     # A processor's speed depends on how many of its cores a run was given, an accelerator's hardly does.
-    suffix = f", {threads} threads" if device.get("type") == "cpu" and threads else ""
+    suffix = f", {threads} thread{'s' if threads != 1 else ''}" if device.get("type") == "cpu" and threads else ""
     return f"{f'{count} x ' if count != 1 else ''}{name}{suffix}"
 
 
