@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -216,14 +217,16 @@ def rank_cell(rows: Sequence[Row]) -> list[Row]:
     A row is behind another only when their intervals do not meet, so its rank runs from one more than the
     rows surely ahead of it to the number of rows not surely behind it.
     """
-    known = [row.gain for row in rows if row.gain is not None and row.gain.half is not None]
+    known = [row.gain for row in rows if row.gain]
+    lows = sorted(gain.low for gain in known if gain.low is not None)
+    highs = sorted(gain.high for gain in known if gain.high is not None)
     ranked = []
     for row in sorted(rows, key=_by_gain):
         rank = None
-        if row.gain and row.gain.half is not None:
-            ahead = sum(_surely_better(other, row.gain) for other in known)
-            behind = sum(_surely_better(row.gain, other) for other in known)
-            best, worst = 1 + ahead, len(known) - behind
+        if row.gain and row.gain.low is not None and row.gain.high is not None:
+            ahead = len(lows) - bisect_right(lows, row.gain.high)
+            behind = bisect_left(highs, row.gain.low)
+            best, worst = 1 + ahead, len(lows) - behind
             rank = f"{best}" if best == worst else f"{best}-{worst}"
         ranked.append(_with_rank(row, rank))
     return ranked
@@ -330,10 +333,6 @@ def _costs(records: Sequence[Record]) -> tuple[float | None, float | None]:
 def _teacher_clips(record: Record) -> float:
     """Clips shown to other networks than the student in a run's steps; those of a method's phases are not recorded."""
     return float(record.method.teacher_clips_per_step * record.epochs[-1].steps)
-
-
-def _surely_better(one: Estimate, other: Estimate) -> bool:
-    return one.low is not None and other.high is not None and one.low > other.high
 
 
 def _with_rank(row: Row, rank: str | None) -> Row:
