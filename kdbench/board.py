@@ -14,7 +14,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -282,7 +282,13 @@ def with_modality(board: Board, modality: str) -> Board:
 
 def digest_of_pins(pins: Mapping[str, Any]) -> str:
     """SHA-256 over the canonical JSON of a board's pins; a record's own pins are checked with it too."""
-    return hashlib.sha256(json.dumps(pins, sort_keys=True).encode()).hexdigest()
+    return _digest_of_json(msgspec.json.encode(pins))
+
+
+@lru_cache(maxsize=16)
+def _digest_of_json(raw: bytes) -> str:
+    # The thousands of records of a board have the same pins.
+    return hashlib.sha256(json.dumps(json.loads(raw), sort_keys=True).encode()).hexdigest()
 
 
 def board_names() -> list[str]:

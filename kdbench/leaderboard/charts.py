@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 from markupsafe import Markup, escape
@@ -142,24 +142,31 @@ def _round_step(span: float) -> float:
 
 
 def _x(panel: Panel, value: float) -> float:
-    axis = panel.x
-    return LEFT + (value - axis.low) / (axis.high - axis.low) * (panel.width - LEFT - RIGHT)
+    return _spots(panel, [(value, panel.y.low)])[0][0]
 
 
 def _y(panel: Panel, value: float) -> float:
-    axis = panel.y
-    return HEIGHT - BOTTOM - (value - axis.low) / (axis.high - axis.low) * (HEIGHT - TOP - BOTTOM)
+    return _spots(panel, [(panel.x.low, value)])[0][1]
+
+
+def _spots(panel: Panel, points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where points lie in the picture, in its units from the upper left."""
+    left, floor = panel.x.low, panel.y.low
+    wide, high = panel.x.high - left, panel.y.high - floor
+    across, up = panel.width - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    return [(LEFT + (x - left) / wide * across, HEIGHT - BOTTOM - (y - floor) / high * up) for x, y in points]
 
 
 def _grid(panel: Panel, right: int) -> str:
     floor = HEIGHT - BOTTOM
-    rules = "".join(f"M{LEFT} {_short(_y(panel, place))}H{right}" for place, _ in panel.y.ticks)
+    heights = [y for _, y in _spots(panel, [(panel.x.low, place) for place, _ in panel.y.ticks])]
+    rules = "".join([f"M{LEFT} {_short(y)}H{right}" for y in heights])
     lines = [f'<path class="grid" d="{rules}"/>']
-    for place, text in panel.y.ticks:
-        lines.append(f'<text x="{LEFT - 6}" y="{_y(panel, place) + HALF_CAPITAL:.0f}">{text}</text>')
-    for place, text in panel.x.ticks:
-        x = _short(_x(panel, place))
-        lines.append(f'<text class="x" x="{x}" y="{floor + 15}">{escape(text)}</text>')
+    for y, (_, text) in zip(heights, panel.y.ticks, strict=True):
+        lines.append(f'<text x="{LEFT - 6}" y="{y + HALF_CAPITAL:.0f}">{text}</text>')
+    places = [x for x, _ in _spots(panel, [(place, panel.y.low) for place, _ in panel.x.ticks])]
+    for x, (_, text) in zip(places, panel.x.ticks, strict=True):
+        lines.append(f'<text class="x" x="{_short(x)}" y="{floor + 15}">{escape(text)}</text>')
     if panel.level is not None:
         lines.append(f'<path class="level" d="M{LEFT} {_short(_y(panel, panel.level))}H{right}"/>')
     lines.append(f'<text class="x label" x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{escape(panel.x.label)}</text>')
@@ -180,7 +187,7 @@ def _marks(panel: Panel) -> str:
 def _line(panel: Panel, series: Series) -> str:
     if not series.points:
         return ""
-    spots = [(_x(panel, x), _y(panel, y)) for x, y in series.points]
+    spots = _spots(panel, series.points)
     line = f'<path class="line" d="{_path(spots, 10 if series.markers else 1)}"/>' if series.joined else ""
     markers = "".join(_marker(x, y, series.style) for x, y in spots) if series.markers else ""
     return f'<g class="s{series.style}"><title>{escape(series.label)}</title>{line}{markers}</g>'
@@ -189,15 +196,15 @@ def _line(panel: Panel, series: Series) -> str:
 def _path(spots: Sequence[tuple[float, float]], fine: int) -> str:
     """A line as its first point and steps of 1/`fine` (1 or 10): half as long as the places of all points."""
     places = [(round(fine * x) * (10 // fine), round(fine * y) * (10 // fine)) for x, y in spots]
-    steps = [_tenths(x - left) + _after(y - above) for (left, above), (x, y) in pairwise(places)]
-    start = f"M{_tenths(places[0][0])}{_after(places[0][1])}"
+    steps = [_step(x - left, y - above) for (left, above), (x, y) in pairwise(places)]
+    start = f"M{_step(*places[0])}"
     return f"{start}l{' '.join(steps)}" if steps else start
 
 
-@cache
-def _after(tenths: int) -> str:
-    """A number behind another: a minus parts them as well as a space does."""
-    return _tenths(tenths) if tenths < 0 else f" {_tenths(tenths)}"
+@lru_cache(maxsize=1 << 16)
+def _step(across: int, down: int) -> str:
+    """Two numbers of a path: a minus parts them as well as a space does."""
+    return f"{_tenths(across)}{'' if down < 0 else ' '}{_tenths(down)}"
 
 
 @cache

@@ -67,11 +67,11 @@ def curve_csv(record: Record) -> str:
     columns = [name for name in EPOCH_COLUMNS if not name.endswith("*")]
     lines = [_line((*columns, *(f"loss_{term}" for term in terms)))]
     for epoch in record.epochs:
-        seconds, told = epoch.seconds, (epoch.test_top1, epoch.train_top1, epoch.pretext_top1)
-        spent = (seconds.train, seconds.data_wait)
-        numbers = (epoch.epoch, epoch.steps, epoch.samples, f"{epoch.lr:.6g}", *map(_digits, told))
-        losses = [_digits(epoch.losses.get(term), 4) for term in terms]
-        lines.append(",".join(map(str, (*numbers, *(f"{each:.4g}" for each in spent), *losses))) + "\n")
+        start = f"{epoch.epoch},{epoch.steps},{epoch.samples},{epoch.lr:.6g}"
+        told = f"{_share(epoch.test_top1)},{_share(epoch.train_top1)},{_share(epoch.pretext_top1)}"
+        spent = f"{epoch.seconds.train:.4g},{epoch.seconds.data_wait:.4g}"
+        losses = "".join([f",{_loss(epoch.losses.get(term))}" for term in terms])
+        lines.append(f"{start},{told},{spent}{losses}\n")
     return "".join(lines)
 
 
@@ -118,13 +118,18 @@ def _place(standings: Standings, run: Run) -> dict[str, Any]:
 
 def _progress(epoch: Epoch) -> str:
     loss, spent = sum(epoch.losses.values()), epoch.seconds.train + epoch.seconds.data_wait
-    told = (epoch.test_top1, epoch.train_top1, epoch.pretext_top1, loss if epoch.losses else None)
-    return f"{epoch.epoch},{','.join(map(_digits, told))},{spent:.4g}"
+    told = f"{_share(epoch.test_top1)},{_share(epoch.train_top1)},{_share(epoch.pretext_top1)}"
+    return f"{epoch.epoch},{told},{_share(loss if epoch.losses else None)},{spent:.4g}"
 
 
-def _digits(value: float | None, digits: int = 5) -> str:
-    """So many significant digits; nothing for what is not known or no number."""
-    return "" if value is None or value != value else f"{value:.{digits}g}"
+def _share(value: float | None) -> str:
+    """Five significant digits; nothing for what is not known or no number."""
+    return "" if value is None or value != value else f"{value:.5g}"
+
+
+def _loss(value: float | None) -> str:
+    """Four significant digits; nothing for a term that the epoch did not have, or no number."""
+    return "" if value is None or value != value else f"{value:.4g}"
 
 
 def _rounded(value: Any) -> Any:

@@ -41,6 +41,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        auto_reload=False,  # else every page looks at the file of its template again
     )
     words = (formats.percent, formats.points, formats.half, formats.fraction, formats.seconds, formats.epochs)
     for word in (*words, formats.spread, formats.reached_by, formats.number, formats.kappa, formats.counted):

@@ -154,17 +154,16 @@ def described(facts: Iterable[tuple[str, Any]]) -> Markup:
 def class_scores(record: Record) -> list[ClassScore]:
     """Accuracy for each class, recomputed from the predictions of the last epoch."""
     guesses, labels = unpack_ids(record.predictions.packed), unpack_ids(record.predictions.labels)
-    by_class: dict[int, Counter[int]] = {}
+    given: dict[int, dict[int, int]] = {number: {} for number in range(len(record.classes))}
     for (label, guess), count in Counter(zip(labels, guesses, strict=True)).items():
-        by_class.setdefault(label, Counter())[guess] = count
+        given[label][guess] = count
     scores = []
     for number, name in enumerate(record.classes):
-        given = by_class.get(number, Counter())
-        right = given.pop(number, 0)
+        videos, right = sum(given[number].values()), given[number].pop(number, 0)
         # Of equal counts the smaller class id is named, whatever the order of the videos.
-        worst = min(given, key=lambda guess: (-given[guess], guess), default=None)
-        taken = f"{record.classes[worst]} ({given[worst]})" if worst is not None else ""
-        scores.append(ClassScore(name, right + given.total(), right, taken))
+        worst = min(given[number], key=lambda guess: (-given[number][guess], guess), default=None)
+        taken = f"{record.classes[worst]} ({given[number][worst]})" if worst is not None else ""
+        scores.append(ClassScore(name, videos, right, taken))
     return scores
 
 
