@@ -3,6 +3,9 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks.ratio import RECORDED
+from tests.browser.conftest import chromium, crowd, visit
+
+__all__ = ["chromium", "crowd", "visit"]  # fixtures for this folder, too
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
