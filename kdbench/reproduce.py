@@ -12,12 +12,14 @@ from typing import Any
 import msgspec
 
 from kdbench.board import Board
+from kdbench.checks import read_record
 from kdbench.data.material import open_material
 from kdbench.errors import BoardError, DataError, PluginError, RecordError, RunFailed
+from kdbench.files import write_atomically
 from kdbench.leaderboard.formats import percent, points
 from kdbench.leaderboard.reference import FEWEST, Band, band_of, row_of
 from kdbench.leaderboard.scoring import EQUAL
-from kdbench.records import Epoch, PluginRef, Record, differing_pins, read_record, write_atomically
+from kdbench.records import Epoch, PluginRef, Record, differing_pins
 from kdbench.registry import Registered, Registry
 from kdbench.request import RunRequest, check, split_spec
 from kdbench.run import Bench, execute

@@ -27,8 +27,10 @@ import filelock
 import msgspec
 import torch
 
+from kdbench.checks import problems_of, read_record
 from kdbench.errors import RunFailed
-from kdbench.records import Epoch, PhaseEpoch, Record, problems_of, read_record, write_atomically, write_record
+from kdbench.files import write_atomically
+from kdbench.records import Epoch, PhaseEpoch, Record, write_record
 
 EPOCHS, PHASES = "epochs.jsonl", "phases.jsonl"
 WAITING_POLL_S = 0.5  # a holder works for minutes; a network disk is not asked more often than that

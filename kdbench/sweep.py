@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kdbench.board import Board
-from kdbench.records import Record, differing_pins, read_record
+from kdbench.checks import read_record
+from kdbench.records import Record, differing_pins
 from kdbench.registry import Registry
 from kdbench.request import Lesson, Parts, RunRequest, check, lesson, readable_name
 

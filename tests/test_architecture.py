@@ -27,8 +27,10 @@ ROOMS = [
     "kdbench",
     "kdbench.errors",
     "kdbench.streams",
+    "kdbench.files",
     "kdbench.board",
     "kdbench.records",
+    "kdbench.checks",
     "kdbench.provenance",
     "kdbench.hookspecs",
     "kdbench.api",
@@ -147,7 +149,7 @@ ROOMS = [
 ]
 
 # The disk is the wall: these read records and boards, and know nothing that knows torch.
-RIGHT_OF_THE_WALL = ("kdbench.board", "kdbench.records", "kdbench.leaderboard")
+RIGHT_OF_THE_WALL = ("kdbench.board", "kdbench.records", "kdbench.checks", "kdbench.leaderboard")
 LEFT_OF_THE_WALL_STARTS_AT = "kdbench.api"
 
 # English words that happen to be a plugin's name as well; here they mean the word.
@@ -278,4 +280,4 @@ def test_what_reads_records_imports_no_torch() -> None:
 
 
 def test_records_need_no_pandas() -> None:
-    assert fresh_interpreter("import sys, kdbench.records; print('pandas' in sys.modules)") == "False"
+    assert fresh_interpreter("import sys, kdbench.checks; print('pandas' in sys.modules)") == "False"

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdbench.api import Batch, Method, NetworkSpec, Outputs, Phase, Progress, Task
+from kdbench.checks import problems_of, read_record
 from kdbench.errors import PluginError
 from kdbench.models import Network, num_parameters
 from kdbench.phases import prepare
-from kdbench.records import PhaseEpoch, Record, problems_of, read_record
+from kdbench.records import PhaseEpoch, Record
 from kdbench.registry import Origin, Registered
 from kdbench.request import RunRequest
 from kdbench.run import Bench, execute

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from kdbench.api import Outputs
+from kdbench.checks import problems_of_file
 from kdbench.data import augment, sampling
 from kdbench.data.loader import TestLoader
 from kdbench.evaluate import evaluate_pretext
-from kdbench.records import Record, pack_ids, problems_of_file, unpack_ids
+from kdbench.records import Record, pack_ids, unpack_ids
 from kdbench.run import execute
 from tests.factories import broken, make_record, predictions
 from tests.tiny import bench, material, request, tiny_board

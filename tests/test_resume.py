@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kdbench.board import load_board
+from kdbench.checks import read_record
 from kdbench.course import CourseResult
-from kdbench.records import read_record
 from kdbench.run import execute
 from kdbench.rundir import RunDir
 from tests.conftest import TINY, Listener

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from kdbench.checks import problems_of, read_record
 from kdbench.errors import BoardError, PluginError, RunFailed
-from kdbench.records import Record, problems_of, read_record
+from kdbench.records import Record
 from kdbench.registry import load_registry
 from kdbench.request import Setting, check, run_config, run_id
 from kdbench.run import execute

@@ -12,6 +12,7 @@ import click
 
 from kdbench.api import Job, Launcher
 from kdbench.board import Board
+from kdbench.checks import read_record
 from kdbench.cli.arguments import key_values, videos_by_dataset
 from kdbench.cli.progress import TerminalWatcher
 from kdbench.data.material import Access, open_material
@@ -19,7 +20,7 @@ from kdbench.errors import DataError, PluginError, RecordError
 from kdbench.leaderboard.submit import submit_run
 from kdbench.options import option_types
 from kdbench.predict import Forecast
-from kdbench.records import differing_pins, read_record
+from kdbench.records import differing_pins
 from kdbench.registry import Registry
 from kdbench.request import RunRequest, check, readable_name
 from kdbench.run import Bench, execute

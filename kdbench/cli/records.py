@@ -26,9 +26,9 @@ NEXT = "next: `kdbench site build`, look at the pages, then commit the records a
 @BOARDS_OPTION
 def submit(runs: tuple[Path, ...], boards: Path | None, **given: Any) -> None:
     """Put the records of finished runs (RUN_DIR/record.json) on their leaderboard."""
+    from kdbench.checks import read_record
     from kdbench.leaderboard.reference import baseline_notes
     from kdbench.leaderboard.submit import submit_run
-    from kdbench.records import read_record
 
     written = {}
     for run in runs:
@@ -76,8 +76,8 @@ def validate(paths: tuple[Path, ...], schema: bool, boards: Path | None) -> None
 
 def _check(file: Path, sound: dict[Path, Record]) -> list[str]:
     """Everything that is wrong with a file; one in which nothing is joins the sound ones."""
+    from kdbench.checks import problems_of_file, read_record
     from kdbench.leaderboard.submit import problems_of_place
-    from kdbench.records import problems_of_file, read_record
 
     problems = problems_of_file(file)
     if problems:
@@ -166,9 +166,9 @@ def reproduce(named: str, dry_run: bool, boards: Path | None, **given: Any) -> N
 
 def _repetition(named: str, given: dict[str, Any], boards: Path) -> Repetition:
     """The record of a file or a run's folder as it lies there, else of a run id on a board."""
+    from kdbench.checks import read_record
     from kdbench.leaderboard.standings import read_board
     from kdbench.leaderboard.submit import files_below, find_record
-    from kdbench.records import read_record
     from kdbench.registry import load_registry
     from kdbench.reproduce import plan_repetition
 

@@ -32,7 +32,7 @@ from kdbench.data.store import (
     store_path,
 )
 from kdbench.errors import DataError
-from kdbench.records import write_atomically
+from kdbench.files import write_atomically
 
 if TYPE_CHECKING:
     from kdbench.api import VideoDataset

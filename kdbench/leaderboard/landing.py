@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from kdbench.board import BOARDS, Board
+from kdbench.checks import read_record
 from kdbench.errors import RecordError
 from kdbench.leaderboard.scoring import (
     WITHDRAWN,
@@ -28,7 +29,7 @@ from kdbench.leaderboard.scoring import (
     withdrawn_in,
 )
 from kdbench.leaderboard.standings import Row, Standings, read_board, standings_of
-from kdbench.records import Record, Submission, read_record, to_json
+from kdbench.records import Record, Submission, to_json
 
 Given = Sequence[tuple[Path, Record]]
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdbench.board import BOARDS, Board
+from kdbench.checks import read_record
 from kdbench.errors import RecordError
-from kdbench.records import MethodRef, PluginRef, Record, differing_pins, epoch_reaching, read_record, smoothed
+from kdbench.records import MethodRef, PluginRef, Record, differing_pins, epoch_reaching, smoothed
 
 CONFIDENCE = 0.95
 NO_TEACHER = "none"

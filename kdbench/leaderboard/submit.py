@@ -14,20 +14,11 @@ from typing import Literal
 import msgspec
 
 from kdbench.board import BOARDS
+from kdbench.checks import read_record
 from kdbench.errors import RecordError
 from kdbench.leaderboard.scoring import RECORDS, WITHDRAWN, misplaced
 from kdbench.leaderboard.standings import folders, read_board
-from kdbench.records import (
-    Event,
-    Record,
-    Submission,
-    Verification,
-    Withdrawal,
-    differing_pins,
-    read_record,
-    to_json,
-    write_record,
-)
+from kdbench.records import Event, Record, Submission, Verification, Withdrawal, differing_pins, to_json, write_record
 
 State = Literal["reproduced", "maintainers", "disputed"]
 

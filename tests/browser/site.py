@@ -11,11 +11,12 @@ from typing import Any
 
 import msgspec
 
+from kdbench.checks import problems_of
 from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.pages import ASSETS, plan_site
 from kdbench.leaderboard.render import render, theme_file
 from kdbench.leaderboard.standings import read_standings
-from kdbench.records import Record, problems_of, to_json
+from kdbench.records import Record, to_json
 from tests.factories import make_record, trio, write_board, write_records
 from tests.leaderboard.crowd import write_crowd
 

@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kdbench.board import load_board
+from kdbench.checks import read_record
 from kdbench.cli.records import mark, reproduce, submit, validate, withdraw
 from kdbench.errors import BoardError, RecordError, RunFailed
 from kdbench.leaderboard.submit import submit_run
-from kdbench.records import Record, Verification, read_record, to_json
+from kdbench.records import Record, Verification, to_json
 from kdbench.run import execute
 from tests.conftest import TINY
 from tests.factories import broken, make_record, trio, write_board, write_records

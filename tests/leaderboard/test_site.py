@@ -16,12 +16,13 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import pytest
 
+from kdbench.checks import read_record
 from kdbench.errors import KdbenchError, RecordError
 from kdbench.leaderboard.boardpage import matched_with_less
 from kdbench.leaderboard.pages import plan_site
 from kdbench.leaderboard.site import MANIFEST, UNFINISHED, build_site, render_site, stale_files
 from kdbench.leaderboard.standings import read_standings
-from kdbench.records import Record, read_record
+from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
 from tests.leaderboard.crowd import write_crowd
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from kdbench.checks import read_record
 from kdbench.errors import RecordError
 from kdbench.leaderboard.scoring import load_records
 from kdbench.leaderboard.standings import read_standings
 from kdbench.leaderboard.submit import files_below, find_record, mark, problems_of_place, submit_run, withdraw
-from kdbench.records import Event, Record, read_record, to_json
+from kdbench.records import Event, Record, to_json
 from tests.factories import make_record, trio, write_board, write_records
 
 

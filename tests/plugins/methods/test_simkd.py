@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from kdbench.api import Method, PluginError
-from kdbench.records import problems_of
+from kdbench.checks import problems_of
 from kdbench.run import execute
 from tests.plugins.methods.cases import (
     STUDENT_SHAPES,

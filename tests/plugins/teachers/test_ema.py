@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from kdbench.checks import read_record
 from kdbench.errors import PluginError
-from kdbench.records import Record, read_record
+from kdbench.records import Record
 from kdbench.run import execute
 from tests.tiny import bench, registry, request, tiny_board
 
