@@ -53,6 +53,7 @@ def run_context(standings: Standings, run: Run) -> dict[str, Any]:
         "run": run,
         "record": record,
         "standing": standing(run),
+        "lost_teachers": standings.lost_teachers([run]),
         "title": title_of(run),
         "accuracy_chart": accuracy_chart(run),
         "loss_chart": loss_chart(record, terms),

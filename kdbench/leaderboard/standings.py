@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,25 @@ class Standings:
     def holds_given(self, row: Row) -> bool:
         """Whether a row has a run that is not submitted."""
         return any(run.record.run_id in self.given for run in row.runs)
+
+    @cached_property
+    def withdrawn_teachers(self) -> Mapping[str, tuple[str, ...]]:
+        """The withdrawn records that a teacher's weights come from, by the digest of the weights.
+
+        A run that names no record of its teacher is found by the weights that another one names.
+        """
+        gone = {run.record.run_id for run in self.runs.withdrawn}
+        found: dict[str, set[str]] = {}
+        for run in (*self.runs, *self.runs.withdrawn) if gone else ():
+            teacher = run.record.teacher
+            if teacher and teacher.run_id and (sources := gone.intersection(teacher.run_id.split("+"))):
+                found.setdefault(teacher.weights_sha256, set()).update(sources)
+        return {digest: tuple(sorted(sources)) for digest, sources in found.items()}
+
+    def lost_teachers(self, runs: Iterable[Run]) -> tuple[str, ...]:
+        """The withdrawn records that the teachers of these runs come from; a page says so, no rank changes."""
+        digests = {run.record.teacher.weights_sha256 for run in runs if run.record.teacher}
+        return tuple(sorted({name for digest in digests for name in self.withdrawn_teachers.get(digest, ())}))
 
 
 # --- from runs to rows -------------------------------------------------------------------------------------

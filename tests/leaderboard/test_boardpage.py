@@ -1,0 +1,89 @@
+"""What a board's page shows: its cells in order, what it says of a row, and which row is as good as all videos."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kdbench.leaderboard.boardpage import board_context
+from kdbench.leaderboard.pages import plan_site
+from kdbench.leaderboard.render import render
+from kdbench.leaderboard.standings import Standings, read_standings
+from kdbench.leaderboard.submit import withdraw
+from kdbench.records import Record
+from tests.factories import make_record, trio, write_board, write_records
+
+TEACHER = "its-teacher"
+LOST = "teacher's record withdrawn"
+
+
+@pytest.fixture
+def boards(tmp_path: Path) -> Path:
+    write_board(tmp_path)
+    return tmp_path
+
+
+def read(boards: Path, *records: Record) -> Standings:
+    write_records(boards, records)
+    return read_standings("small", boards)
+
+
+def shown(standings: Standings) -> str:
+    return render("small/index.html", "board.html.j2", board_context(standings)).decode()
+
+
+# --- a withdrawn teacher -----------------------------------------------------------------------------------
+
+
+def taught(seed: int = 0, weights: str = "44", source: str | None = TEACHER, **changes: Any) -> Record:
+    """A run whose teacher has these weights and says that they come from this record."""
+    place: dict[str, Any] = {"teacher__weights_sha256": weights * 32, "teacher__run_id": source}
+    return make_record(hits=14 - seed, seed=seed, taught=True, **place, **changes)
+
+
+def withdrawn(boards: Path, *records: Record) -> Standings:
+    """The board after its teacher's record was withdrawn."""
+    write_records(boards, [*trio([10, 8]), make_record(hits=16, student__name="broad", run_id=TEACHER), *records])
+    withdraw(TEACHER, "wrong labels", boards)
+    return read_standings("small", boards)
+
+
+def test_row_says_that_its_teachers_record_was_withdrawn(boards: Path) -> None:
+    page = shown(withdrawn(boards, taught(0), taught(1)))
+    assert page.count(f'<a class="tag" href="#withdrawn">{LOST}</a>') == 1
+    assert '<h2 id="withdrawn">' in page
+
+
+def test_withdrawal_of_a_teacher_changes_no_rank(boards: Path) -> None:
+    write_records(boards, [*trio([10, 8]), taught(0), taught(1)])
+    before = [(row.key, row.gain, row.rank) for row in read_standings("small", boards).rows]
+    after = withdrawn(boards, taught(0), taught(1))
+    assert [(row.key, row.gain, row.rank) for row in after.rows] == before
+
+
+def test_other_weights_of_the_same_teacher_are_not_blamed(boards: Path) -> None:
+    assert LOST not in shown(withdrawn(boards, taught(0, weights="55", source="another"), taught(1, "55", "another")))
+
+
+def test_run_that_names_no_record_is_known_by_its_teachers_weights(boards: Path) -> None:
+    other = taught(0, source=None, teacher__spec="file:weights", run_id="by-file")
+    standings = withdrawn(boards, taught(0), other)
+    assert standings.lost_teachers([run for run in standings.runs if run.record.run_id == "by-file"]) == (TEACHER,)
+
+
+def test_one_of_several_joined_teachers_is_enough(boards: Path) -> None:
+    standings = withdrawn(boards, taught(0, source=f"sound+{TEACHER}"))
+    assert standings.lost_teachers(standings.runs.ranked) == (TEACHER,)
+
+
+def test_page_of_a_run_links_to_the_withdrawn_record_of_its_teacher(boards: Path) -> None:
+    student = taught(0)
+    withdrawn(boards, student)
+    pages = plan_site(boards)
+    page = pages[f"small/runs/{student.run_id}.html"]().decode()
+    assert f'Its teacher\'s record was withdrawn: <a href="{TEACHER}.html">{TEACHER}</a>.' in page
+    assert f"small/runs/{TEACHER}.html" in pages
+    baseline = next(name for name in pages if "/runs/slim-alone" in name and name.endswith(".html"))
+    assert "record was withdrawn" not in pages[baseline]().decode()
