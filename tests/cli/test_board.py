@@ -80,7 +80,7 @@ def test_show_refuses_two_formats(boards: Path) -> None:
 
 def test_show_gives_the_table_for_a_page_and_for_a_paper(boards: Path) -> None:
     assert "| slim | 100" in call(boards, "show", "small", "--format", "markdown").output
-    assert "\nslim & 100\\,\\% & broad & soft" in call(boards, "show", "small", "--format", "latex").output
+    assert "\nbroad & soft & " in call(boards, "show", "small", "--format", "latex").output
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])

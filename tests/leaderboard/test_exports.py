@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from kdbench import __version__
 from kdbench.board import load_board
 from kdbench.leaderboard.exports import (
+    PAGE_LINES,
     SUITE,
     bibliography,
     latex_text,
@@ -85,10 +86,29 @@ def test_line_ends_and_unseen_characters_of_a_name_become_spaces() -> None:
 def test_latex_table_is_whole_and_says_what_it_needs(boards: Path) -> None:
     text = leaderboard_latex(read_standings("small", boards))
     assert text.startswith("% needs \\usepackage{booktabs}")
-    assert "\\begin{tabular}{llllrrrrrr}\n\\toprule\nstudent & fraction & " in text
+    assert (
+        "\\begin{tabular}{@{}llrrrrrr@{}}\n\\toprule\nteacher & method & n & \\shortstack[r]{accuracy\\\\\\%}" in text
+    )
     assert "\\label{tab:small}" in text
-    assert "\nslim & 100\\,\\% & broad & soft & 3 & 61.7 $\\pm$\\,7.2 & +11.7 $\\pm$\\,7.2 & 1 & 6 & 7 \\\\\n" in text
+    assert "\nbroad & soft & 3 & 61.7 $\\pm$\\,7.2 & +11.7 $\\pm$\\,7.2 & 1 & 6 & 7 \\\\\n" in text
     assert text.count("\\begin{") == text.count("\\end{") == 2
+
+
+def test_latex_table_names_each_cell_once_above_its_rows(boards: Path) -> None:
+    write_records(boards, trio([8, 9, 9], cell__fraction=0.5))
+    text = leaderboard_latex(read_standings("small", boards))
+    assert re.findall(r"\\emph\{(.*)\}\} ", text) == [
+        r"student slim, fraction 100\,\%",
+        r"student slim, fraction 50\,\%",
+    ]
+
+
+@pytest.mark.parametrize(("rows", "environment"), [(PAGE_LINES, "table"), (PAGE_LINES + 1, "longtable")])
+def test_latex_table_longer_than_a_page_goes_on_on_the_next(rows: int, environment: str) -> None:
+    text = to_latex([("method", "gain"), *[("a", "1")] * rows], 1, ("words", "tab:x"))
+    assert f"\\begin{{{environment}}}" in text
+    assert ("longtable" in text.splitlines()[0]) is (environment == "longtable")
+    assert text.count("\na & 1 \\\\") == rows
 
 
 @pytest.mark.parametrize(
@@ -101,6 +121,9 @@ def test_latex_table_is_whole_and_says_what_it_needs(boards: Path) -> None:
         ("a--b---c", "a-{}-b-{}-{}-c"),
         ("one\n\\\\two", r"one \textbackslash{}\textbackslash{}two"),
         ("<x|y>", r"\textless{}x\textbar{}y\textgreater{}"),
+        ("a,,b ''c'' ?`", r"a,{},b '{}'c'{}' ?\textasciigrave{}"),
+        ("Zoe\N{COMBINING DIAERESIS} \N{LATIN SMALL LETTER L WITH STROKE}", "Zo\u00eb \u0142"),
+        ("\N{HEBREW LETTER ALEF}\N{GREEK SMALL LETTER ALPHA} \N{SNOWMAN}", "U+05D0U+03B1 U+2603"),
     ],
 )
 def test_latex_sets_a_hostile_name_as_it_is(name: str, set_as: str) -> None:
@@ -115,12 +138,12 @@ def test_latex_table_of_hostile_names_has_only_its_own_commands(boards: Path) ->
     assert text.count("\\end{tabular}") == 1
     assert "\\input" not in text
     body = text[text.index("\\midrule") : text.index("\\bottomrule")].splitlines()[1:]
-    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {9}
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body if "\\emph" not in line} == {7}
 
 
 def test_caption_and_label_of_a_latex_table_are_its_own() -> None:
     text = to_latex([("a", "b")], 1, ("100 %", "tab:x"))
-    assert "\\caption{100 \\%}\n\\label{tab:x}\n\\begin{tabular}{lr}\n" in text
+    assert "\\caption{100 \\%}\n\\label{tab:x}\n\\begin{tabular}{@{}lr@{}}\n" in text
 
 
 def test_bibliography_names_the_suite_the_paper_and_the_board(boards: Path) -> None:
@@ -132,6 +155,7 @@ def test_bibliography_names_the_suite_the_paper_and_the_board(boards: Path) -> N
         ("misc", "kdbench-small"),
     ]
     assert f"version = {{{__version__}}}" in text
+    assert "title = {{Small board (a board of kdbench)}}" in text
     assert "author = {Ada Love Lace and Bo Ng}" in text
     assert f"note = {{Board small, pins sha256 {board.digest}}}" in text
 
