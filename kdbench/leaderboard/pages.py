@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 
 from kdbench.board import BOARDS, Board
+from kdbench.errors import BoardError, KdbenchError
 from kdbench.leaderboard.answer import answer_of
+from kdbench.leaderboard.audit import FOREIGN, MANIFEST
 from kdbench.leaderboard.boardpage import board_context
 from kdbench.leaderboard.cellindex import cells_context, profiles_csv
 from kdbench.leaderboard.cellpage import cell_context
@@ -43,24 +45,47 @@ ASSETS = ("style.css", "theme.js", "table.js", "compare.css", "compare.js")
 
 
 def plan_site(boards: Path = BOARDS) -> dict[str, Make]:
-    """Every file of the site by its name. Raises RecordError for a record that cannot be read."""
+    """Every file of the site by its name. Raises RecordError for a record that cannot be read; else as `plan_of`."""
     return plan_of([read_standings(name, boards) for name in folders(boards)], boards)
 
 
 def plan_of(standings: list[Standings], boards: Path = BOARDS) -> dict[str, Make]:
-    """Every file of a site of these standings by its name; `boards` is the folder that they are from."""
+    """Every file of a site of these standings by its name; `boards` is the folder that they are from.
+
+    Raises BoardError for a board whose name the site needs itself, KdbenchError for two files of one name.
+    """
     plan: dict[str, Make] = {f"assets/{name}": partial(theme_file, name) for name in ASSETS}
     plan["index.html"] = partial(_index, standings)
-    plan |= _page("changelog.html", "changelog.html.j2", partial(changelog_context, standings))
-    plan |= _page("feed.xml", "feed.xml.j2", partial(feed_context, standings, boards))
-    plan |= _page("definitions.html", "definitions.html.j2", definitions_context)
-    plan |= _plugin_files(standings)
-    plan |= _page("files.html", "files.html.j2", files_context)
+    _add(plan, _page("changelog.html", "changelog.html.j2", partial(changelog_context, standings)))
+    _add(plan, _page("feed.xml", "feed.xml.j2", partial(feed_context, standings, boards)))
+    _add(plan, _page("definitions.html", "definitions.html.j2", definitions_context))
+    _add(plan, _plugin_files(standings))
+    _add(plan, _page("files.html", "files.html.j2", files_context))
     plan["all-results.csv.gz"] = lambda: packed(long_csv(standings).encode())
     plan["kdbench.bib"] = partial(_bibliography, standings, boards)
+    _refuse_taken_names(plan, standings, boards)
     for each in standings:
-        plan |= _board_files(each, boards)
+        _add(plan, _board_files(each, boards))
     return plan
+
+
+def _refuse_taken_names(plan: Mapping[str, Make], standings: list[Standings], boards: Path) -> None:
+    """A board's pages lie in a folder of its name beside the site's own; some file systems do not tell case apart."""
+    taken = {name.partition("/")[0].casefold() for name in (*plan, MANIFEST, *FOREIGN)}
+    for each in standings:
+        if (name := each.board.name).casefold() in taken:
+            raise BoardError(
+                f"{boards / name / 'board.toml'}: board.name is '{name}', which the site has for pages or files of its "
+                "own; give the board and its folder another name"
+            )
+
+
+def _add(plan: dict[str, Make], files: Mapping[str, Make]) -> None:
+    """Put files into a plan. Raises KdbenchError for a name that it has: one of the two would be lost in silence."""
+    for name in files:
+        if name in plan:
+            raise KdbenchError(f"{name}: two pages or files of the site have this name; rename what one of them shows")
+    plan |= files
 
 
 def _index(standings: list[Standings]) -> bytes:
@@ -93,12 +118,12 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
     for ending, written in (("md", leaderboard_markdown), ("tex", leaderboard_latex)):
         plan[f"{name}/leaderboard.{ending}"] = partial(_text, written, standings)
     if reported:
-        plan |= _page(f"{name}/paper.html", "paper.html.j2", partial(paper_context, standings, reported))
-    plan |= _cell_files(standings)
-    plan |= _entry_files(standings)
+        _add(plan, _page(f"{name}/paper.html", "paper.html.j2", partial(paper_context, standings, reported)))
+    _add(plan, _cell_files(standings))
+    _add(plan, _entry_files(standings))
     for run in (*standings.runs, *standings.runs.withdrawn):
         start = f"{name}/runs/{run.record.run_id}"
-        plan |= _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run))
+        _add(plan, _page(f"{start}.html", "run.html.j2", partial(run_context, standings, run)))
         plan[f"{start}.csv"] = partial(_text, curve_csv, run.record)
         plan[f"{start}.json.gz"] = partial(_packed_record, run.path)
     return plan
@@ -109,8 +134,8 @@ def _cell_files(standings: Standings) -> dict[str, Make]:
     plan = _page(f"{folder}/index.html", "cells.html.j2", partial(cells_context, standings))
     plan[f"{folder}/profiles.csv"] = partial(profiles_csv, standings)
     for cell, study in cell_studies(standings).items():
-        plan |= _page(f"{folder}/{cell}.html", "cell.html.j2", partial(cell_context, cell, study))
-        plan |= {f"{folder}/{cell}{end}": partial(made, study) for end, made in CELL_FILES.items()}
+        _add(plan, _page(f"{folder}/{cell}.html", "cell.html.j2", partial(cell_context, cell, study)))
+        _add(plan, {f"{folder}/{cell}{end}": partial(made, study) for end, made in CELL_FILES.items()})
     return plan
 
 
@@ -118,10 +143,10 @@ def _entry_files(standings: Standings) -> dict[str, Make]:
     plan: dict[str, Make] = {}
     for method in methods_of(standings):
         page = f"{standings.board.name}/{method_name(method.name)}"
-        plan |= _page(page, "method.html.j2", partial(method_context, standings, method))
+        _add(plan, _page(page, "method.html.j2", partial(method_context, standings, method)))
     for teacher in teachers_of(standings):
         page = f"{standings.board.name}/{teacher_name(teacher.name)}"
-        plan |= _page(page, "teacher.html.j2", partial(teacher_context, standings, teacher))
+        _add(plan, _page(page, "teacher.html.j2", partial(teacher_context, standings, teacher)))
     return plan
 
 
@@ -129,7 +154,7 @@ def _plugin_files(standings: list[Standings]) -> dict[str, Make]:
     plugins = plugins_of(standings)
     plan = _page("plugins/index.html", "plugins.html.j2", partial(plugin_index_context, plugins))
     for plugin in plugins:
-        plan |= _page(plugin.page, "plugin.html.j2", partial(plugin_context, plugin))
+        _add(plan, _page(plugin.page, "plugin.html.j2", partial(plugin_context, plugin)))
     return plan
 
 
