@@ -21,13 +21,14 @@ from kdbench.leaderboard.boardcharts import (
     entry_styles,
     label_of,
     legend,
+    points_of,
     stage_charts,
 )
 from kdbench.leaderboard.columns import Cell, Column, columns_of
 from kdbench.leaderboard.definitions import Definition, definitions
 from kdbench.leaderboard.reported import Reported
 from kdbench.leaderboard.scoring import Estimate, RowKey
-from kdbench.leaderboard.standings import Row, Standings, entry_of, named_cells, row_id
+from kdbench.leaderboard.standings import Row, Standings, named_cells, row_id
 
 TALL = 60  # rows from which on the table scrolls under its head
 
@@ -85,6 +86,7 @@ def board_context(standings: Standings, reported: Reported | None = None) -> dic
         "legend": legend(styles),
         "undrawn": sum(style is None for style in styles.values()),
         "drawn": DRAWN,
+        "redrawn": len({row.key.subset_seed for row in rows}) > 1,
         "undrawn_students": max(0, len(students) - STUDENTS),
         "matched": matched_with_less(standings),
         "devices": sorted({device for row in rows for device in row.devices}),
@@ -151,18 +153,20 @@ def matched_with_less(standings: Standings) -> list[Match]:
     """For each student, teacher and method the smallest fraction that matches all videos untaught.
 
     The lower end of the row's interval must reach the mean of the student's baseline on all videos; without
-    an interval the mean must, and the page says so. A student without that baseline row has no match.
+    an interval the mean must, and the page says so. Of several subsets each must, and the weakest is shown. A student
+    without that baseline row has no match.
     """
     found = []
     for student, rows in by_student(standings.rows):
         goal = next((row.accuracy.mean for row in rows if row.is_baseline and row.key.fraction == 1.0), None)
         if goal is None:
             continue
-        order = sorted((row for row in rows if not row.is_baseline), key=lambda row: (entry_of(row), row.key.fraction))
-        for entry, group in groupby(order, key=entry_of):
-            row = next((each for each in group if _surely(each.accuracy) >= goal), None)
-            if row and row.key.fraction < 1.0:
-                found.append(Match(student, label_of(entry), row.key.fraction, row.accuracy, goal))
+        points = [point for point in points_of(rows) if not point.rows[0].is_baseline]
+        for entry, group in groupby(points, key=lambda point: point.entry):
+            weakest = ((point.fraction, min((row.accuracy for row in point.rows), key=_surely)) for point in group)
+            share, accuracy = next((each for each in weakest if _surely(each[1]) >= goal), (1.0, None))
+            if accuracy and share < 1.0:
+                found.append(Match(student, label_of(entry), share, accuracy, goal))
     return found
 
 

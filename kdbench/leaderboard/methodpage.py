@@ -16,11 +16,13 @@ from kdbench.leaderboard.boardcharts import (
     Entry,
     Figure,
     Styles,
-    by_entry,
     by_student,
     efficiency_charts,
     label_of,
     legend,
+    over_fractions,
+    over_subsets,
+    points_of,
 )
 from kdbench.leaderboard.charts import STYLES, Panel, Series, fraction_axis, line_chart, points_axis
 from kdbench.leaderboard.pagenames import plugin_name, teacher_name
@@ -272,20 +274,23 @@ def styles_of(method: MethodRuns) -> Styles:
 
 
 def gain_charts(rows: Iterable[Row], styles: Styles) -> list[Figure]:
-    """Gain against the fraction of the training videos, one chart for each student, one scale for all."""
+    """Gain against the fraction of the training videos, one chart for each student, one scale for all.
+
+    A fraction that was drawn several times is one point: the mean over its subsets.
+    """
     drawn = [row for row in rows if row.gain and styles.get(entry_of(row))]
     fractions = sorted({row.key.fraction for row in drawn})
     if len(fractions) < 2:
         return []
     x = fraction_axis(fractions, "training videos, % (logarithmic)")
-    y = points_axis([row.gain.mean for row in drawn if row.gain], "gain, points")
+    lines = [(student, points_of(group)) for student, group in by_student(drawn)]
+    points = [point for _, of_student in lines for point in of_student]
+    y = points_axis([point.gain for point in points], f"gain, points{over_subsets(points)}")
     made = []
-    for student, group in by_student(drawn):
-        series = []
-        for entry, found in by_entry(group):
-            spots = tuple(sorted((math.log(row.key.fraction), row.gain.mean) for row in found if row.gain))
-            series.append(Series(label_of(entry), spots, styles[entry] or 0))
-        panel = Panel(f"{student}: gain against the share of training videos", tuple(series), x, y, level=0.0)
+    for student, of_student in lines:
+        spots = over_fractions(of_student, lambda point: point.gain)
+        series = tuple(Series(label_of(entry), each, styles[entry] or 0) for entry, each in spots)
+        panel = Panel(f"{student}: gain against the share of training videos", series, x, y, level=0.0)
         made.append(Figure(student, line_chart(panel)))
     return made
 

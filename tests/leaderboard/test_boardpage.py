@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from kdbench.leaderboard.boardpage import board_context
+from kdbench.leaderboard.boardpage import board_context, matched_with_less
 from kdbench.leaderboard.pages import plan_site
 from kdbench.leaderboard.render import render
-from kdbench.leaderboard.standings import Standings, read_standings
+from kdbench.leaderboard.scoring import place_runs
+from kdbench.leaderboard.standings import Standings, read_board, read_standings, standings_of
 from kdbench.leaderboard.submit import withdraw
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
@@ -87,3 +89,48 @@ def test_page_of_a_run_links_to_the_withdrawn_record_of_its_teacher(boards: Path
     assert f"small/runs/{TEACHER}.html" in pages
     baseline = next(name for name in pages if "/runs/slim-alone" in name and name.endswith(".html"))
     assert "record was withdrawn" not in pages[baseline]().decode()
+
+
+# --- several subsets ---------------------------------------------------------------------------------------
+
+
+def redrawn(boards: Path, *records: Record) -> Standings:
+    """The standings of the board if it drew each fraction with the subset seeds 0 and 1."""
+    board = read_board("small", boards)
+    board = msgspec.structs.replace(board, matrix=msgspec.structs.replace(board.matrix, subset_seeds=(0, 1)))
+    return standings_of(board, place_runs(board, [(Path(f"{record.run_id}.json"), record) for record in records]))
+
+
+def half(hits: int, drawn: int = 0, **changes: Any) -> Record:
+    return make_record(hits=hits, cell__fraction=0.5, cell__subset_seed=drawn, **changes)
+
+
+def test_page_says_what_a_point_is_only_where_a_fraction_was_drawn_several_times(boards: Path) -> None:
+    once = [make_record(hits=10), half(5)]
+    words = "one point, the mean over its subsets"
+    assert words in shown(redrawn(boards, *once, half(6, 1)))
+    assert words not in shown(redrawn(boards, *once))
+
+
+# --- as good as all videos ---------------------------------------------------------------------------------
+
+
+def test_single_run_that_reaches_the_baseline_of_all_videos_matches_it(boards: Path) -> None:
+    (match,) = matched_with_less(redrawn(boards, make_record(hits=10), half(5), half(10, taught=True)))
+    assert (match.label, match.fraction, match.accuracy.mean, match.goal) == ("soft, teacher broad", 0.5, 0.5, 0.5)
+
+
+def test_mean_is_not_enough_where_there_is_an_interval(boards: Path) -> None:
+    wide = [half(hits, seed=seed, taught=True) for seed, hits in enumerate((10, 14))]
+    assert matched_with_less(redrawn(boards, make_record(hits=10), *wide)) == []
+
+
+def test_each_subset_must_match_and_the_weakest_is_named(boards: Path) -> None:
+    start = [make_record(hits=10), half(12, 0, taught=True)]
+    (match,) = matched_with_less(redrawn(boards, *start, half(11, 1, taught=True)))
+    assert match.accuracy.mean == pytest.approx(0.55)
+    assert matched_with_less(redrawn(boards, *start, half(9, 1, taught=True))) == []
+
+
+def test_student_without_a_baseline_on_all_videos_matches_nothing(boards: Path) -> None:
+    assert matched_with_less(redrawn(boards, half(5), half(20, taught=True))) == []
