@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from kdbench.leaderboard.runpage import title_of
 from kdbench.leaderboard.standings import Standings
 
 SITE_FILE = "site.toml"
-FEED_ENTRIES = 50  # a reader of feeds asks again and again; the page has them all
+PAGE_ENTRIES, PAGE_RUNS = 200, 1000  # the newest; the whole list is a file
+FEED_ENTRIES, FEED_RUNS = 50, 40  # a reader of feeds asks again and again; runs are those of one entry
 OPEN_LINES = 12  # of an entry; a longer list is folded up
 NEVER = "1970-01-01"
 # Tag URIs (RFC 4151) name a feed and its entries without an address, so that a site may move.
@@ -46,7 +47,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Told:
-    """An entry as the templates show it. `id` is that of the feed, `anchor` the place on the page."""
+    """An entry as the templates show it. `id` is that of the feed, `anchor` the place on the page.
+
+    `rest` counts its runs that are in no line.
+    """
 
     id: str
     anchor: str
@@ -54,6 +58,7 @@ class Told:
     date: str | None
     sentence: str
     lines: tuple[Line, ...]
+    rest: int
 
     @property
     def folded(self) -> bool:
@@ -62,14 +67,20 @@ class Told:
 
 
 def changelog_context(boards: Sequence[Standings]) -> dict[str, Any]:
-    """The names that the changelog's template uses: the entries of each day, newest first."""
-    entries = [told(entry) for entry in entries_of(boards)]
-    return {"days": [(date, list(group)) for date, group in groupby(entries, key=lambda entry: entry.date)]}
+    """The names that the changelog's template uses: the newest entries by day, with links to the newest runs."""
+    entries = entries_of(boards)
+    shown, room = [], PAGE_RUNS
+    for entry in entries[:PAGE_ENTRIES]:
+        shown.append(told(entry, room))
+        room -= len(entry.changes) - shown[-1].rest
+    days = [(date, list(group)) for date, group in groupby(shown, key=lambda entry: entry.date)]
+    return {"days": days, "older": len(entries) - len(shown)}
 
 
 def feed_context(boards: Sequence[Standings], folder: Path = BOARDS) -> dict[str, Any]:
     """The names that the feed's template uses: the newest entries that have a day (RFC 4287)."""
-    entries = [told(entry) for entry in entries_of(boards) if entry.date][:FEED_ENTRIES]
+    dated = (entry for entry in entries_of(boards) if entry.date)
+    entries = [told(entry, FEED_RUNS) for entry in islice(dated, FEED_ENTRIES)]
     updated = entries[0].date if entries else NEVER
     return {"url": site_url(folder), "tag": TAG, "updated": updated, "entries": entries}
 
@@ -94,8 +105,8 @@ def site_url(folder: Path = BOARDS) -> str:
     return f"{url.rstrip('/')}/" if url else ""
 
 
-def told(entry: Entry) -> Told:
-    """An entry in words: "motion-shapes: 24 runs of 8 methods added"."""
+def told(entry: Entry, most: int) -> Told:
+    """An entry in words: "motion-shapes: 24 runs of 8 methods added"; with links to its first runs, `most` of them."""
     runs = formats.counted(len(entry.changes), "run")
     methods = f" of {formats.counted(entry.methods, 'method')}" if entry.methods > 1 else ""
     return Told(
@@ -104,7 +115,8 @@ def told(entry: Entry) -> Told:
         board=entry.board.name,
         date=entry.date,
         sentence=f"{runs}{methods} {WORDS[entry.what]}",
-        lines=tuple(_lines(entry.changes)),
+        lines=tuple(_lines(entry.changes[:most])),
+        rest=max(0, len(entry.changes) - most),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from kdbench.leaderboard import curves, tables
+from kdbench.leaderboard import curves, history, tables
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,13 @@ FILES = (
         ("BOARD/runs/RUN.csv",),
         "The curve of one run: one line for each epoch. Loss terms come last.",
         curves.EPOCH_COLUMNS,
+    ),
+    TableFile(
+        "changes",
+        ("changes.csv",),
+        "What happened to the runs of all boards, newest first: one line for each run that was added, checked, "
+        "disputed, withdrawn or put back.",
+        history.CHANGE_COLUMNS,
     ),
 )
 

@@ -6,18 +6,28 @@ to runs of one board in one way is one entry, however many runs there are.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from kdbench.board import Board
+from kdbench.leaderboard.curves import RUN_COLUMNS
 from kdbench.leaderboard.scoring import Run
 from kdbench.leaderboard.standings import Standings
 
 # Of one day the end of a run's life comes first, as the newest day does.
 KINDS = ("reinstated", "withdrawn", "disputed", "maintainers", "reproduced", "added")
+CHANGE_COLUMNS = {
+    "date": "Day on which it happened, as YYYY-MM-DD; empty where the record does not say.",
+    "what": "added, reproduced (by someone else), maintainers (reproduced by them), disputed, withdrawn or reinstated.",
+    **RUN_COLUMNS,
+    "by": "Who did it; empty where the record does not say.",
+    "note": "What was said of it, or why the run was withdrawn.",
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,20 @@ def changes_of(run: Run) -> Iterator[Change]:
         yield Change(checked.state, checked.date, run, checked.by, checked.note)
     if said.withdrawn:
         yield Change("withdrawn", said.withdrawn.date, run, note=said.withdrawn.reason)
+
+
+def changes_csv(boards: Iterable[Standings]) -> str:
+    """All changes of all boards, one line for each run, newest first."""
+    out = io.StringIO()
+    written = csv.writer(out, lineterminator="\n")
+    written.writerow(CHANGE_COLUMNS)
+    for entry in entries_of(boards):
+        for change in entry.changes:
+            key, record = change.run.key, change.run.record
+            row = (key.student, key.teacher, key.method, f"{key.fraction:.5g}", key.subset_seed, record.seed)
+            place = (entry.board.name, record.run_id, *row)
+            written.writerow((change.date or "", change.what, *place, change.by or "", change.note or ""))
+    return out.getvalue()
 
 
 def _order(change: Change) -> tuple[Any, ...]:

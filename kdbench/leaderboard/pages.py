@@ -27,6 +27,7 @@ from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, mile
 from kdbench.leaderboard.definitions import definitions_context
 from kdbench.leaderboard.exports import bibliography, leaderboard_latex, leaderboard_markdown
 from kdbench.leaderboard.filespage import files_context
+from kdbench.leaderboard.history import changes_csv
 from kdbench.leaderboard.methodpage import method_context, methods_of
 from kdbench.leaderboard.packing import packed
 from kdbench.leaderboard.pagenames import method_name, teacher_name
@@ -58,6 +59,7 @@ def plan_of(standings: list[Standings], boards: Path = BOARDS) -> dict[str, Make
     plan["index.html"] = partial(_index, standings)
     _add(plan, _page("changelog.html", "changelog.html.j2", partial(changelog_context, standings)))
     _add(plan, _page("feed.xml", "feed.xml.j2", partial(feed_context, standings, boards)))
+    plan["changes.csv"] = partial(_text, changes_csv, standings)
     _add(plan, _page("definitions.html", "definitions.html.j2", definitions_context))
     _add(plan, _plugin_files(standings))
     _add(plan, _page("files.html", "files.html.j2", files_context))

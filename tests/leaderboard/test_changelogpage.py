@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import BoardError
-from kdbench.leaderboard.changelogpage import FEED_ENTRIES, site_url
+from kdbench.leaderboard import changelogpage
+from kdbench.leaderboard.changelogpage import FEED_ENTRIES, FEED_RUNS, site_url
 from kdbench.leaderboard.pages import plan_site
 from kdbench.leaderboard.submit import withdraw
 from kdbench.records import Record
@@ -59,6 +60,31 @@ def test_long_list_is_folded_up(boards: Path) -> None:
     fractions = [at / 20 for at in range(1, 14)]
     records = [make_record(cell__fraction=share, submission=DAY) for share in fractions]
     assert "<summary>The runs of 13 rows</summary>" in page(boards, *records)
+
+
+def test_page_links_to_the_newest_runs_and_names_the_file_of_the_rest(
+    boards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changelogpage, "PAGE_RUNS", 3)
+    days = ["2024-03-03", "2024-03-02", "2024-03-02", "2024-03-01"]
+    older = trio([7, 8, 9], cell__fraction=0.5, submission={"date": "2024-03-02"})
+    text = page(boards, *[make_record(seed=at, submission={"date": days[at]}) for at in (0, 3)], *older)
+    assert re.findall(r">(seed \d)<|and (1 further run), in|>(1 run), in", text) == [
+        ("seed 0", "", ""),
+        ("seed 0", "", ""),
+        ("seed 1", "", ""),
+        ("", "1 further run", ""),
+        ("", "", "1 run"),
+    ]
+    assert text.count('href="changes.csv"') == 3
+
+
+def test_page_lists_the_newest_entries_and_counts_the_older_ones(boards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changelogpage, "PAGE_ENTRIES", 2)
+    days = [f"2024-03-0{at + 1}" for at in range(4)]
+    text = page(boards, *[make_record(seed=at, submission={"date": day}) for at, day in enumerate(days)])
+    assert re.findall(r'<time datetime="(.*?)">', text) == days[:1:-1]
+    assert "2 older entries, in <a" in text
 
 
 def test_withdrawal_stands_there_with_its_reason_and_its_run_keeps_a_page(boards: Path) -> None:
@@ -153,6 +179,13 @@ def test_feed_holds_the_newest_entries_alone(boards: Path) -> None:
     root = feed(boards, *[make_record(seed=at, submission={"date": day}) for at, day in enumerate(days)])
     found = texts(root, "entry", "updated")
     assert (len(found), found[0]) == (FEED_ENTRIES, f"{days[-1]}T00:00:00Z")
+
+
+def test_entry_of_the_feed_links_to_its_first_runs_and_to_the_file_of_all(boards: Path) -> None:
+    root = feed(boards, *[make_record(seed=at, submission=DAY) for at in range(FEED_RUNS + 2)])
+    links = [str(link.get("href")) for link in root.iter(f"{XHTML}a")]
+    assert (len(links), links[-1]) == (FEED_RUNS + 1, "changes.csv")
+    assert f"{FEED_RUNS + 2} runs added" in texts(root, "entry", "title")[0]
 
 
 def test_hostile_words_of_a_record_leave_page_and_feed_whole(boards: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
-from kdbench.leaderboard.history import Entry, entries_of
+from kdbench.leaderboard.history import Entry, changes_csv, entries_of
 from kdbench.leaderboard.standings import folders, read_standings
 from kdbench.records import Record, to_json
 from tests.factories import make_record, trio, write_board, write_records
@@ -94,3 +96,20 @@ def test_entry_that_grows_gets_another_name(tmp_path: Path) -> None:
     first, second = (make_record(seed=seed, submission=on("2024-01-01")) for seed in (0, 1))
     (before,), (after,) = entries(tmp_path / "a", first), entries(tmp_path / "b", first, second)
     assert before.digest != after.digest
+
+
+def test_file_of_changes_has_a_line_for_each_run_and_change_newest_first(tmp_path: Path) -> None:
+    checked = {"state": "disputed", "by": "bob", "note": 'no "gain",\nhe says', "date": "2024-04-01"}
+    folder = tmp_path / "b"
+    entries(folder, *trio([10, 11], submission=on("2024-03-01")), make_record(seed=9, submission=on("2024-03-02")))
+    disputed = make_record(seed=8, taught=True, submission={"verification": checked})
+    entries(folder, disputed)
+    lines = list(csv.DictReader(io.StringIO(changes_csv([read_standings("small", folder)]))))
+    assert [(line["date"], line["what"], line["seed"]) for line in lines] == [
+        ("2024-04-01", "disputed", "8"),
+        ("2024-03-02", "added", "9"),
+        ("2024-03-01", "added", "0"),
+        ("2024-03-01", "added", "1"),
+        ("", "added", "8"),
+    ]
+    assert (lines[0]["run_id"], lines[0]["by"], lines[0]["note"]) == (disputed.run_id, "bob", 'no "gain",\nhe says')

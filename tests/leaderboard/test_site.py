@@ -426,7 +426,12 @@ def changed_by(boards: Path, old: Record, new: Record) -> set[str]:
 
 def test_another_author_changes_only_the_run_and_the_list_of_changes(boards: Path) -> None:
     old, new = (make_record(seed=9, run_id="x", submission={"author": author}) for author in ("Ada", "Emmy"))
-    assert changed_by(boards, old, new) == {"changelog.html", "small/runs/x.html", "small/runs/x.json.gz"}
+    assert changed_by(boards, old, new) == {
+        "changelog.html",
+        "changes.csv",
+        "small/runs/x.html",
+        "small/runs/x.json.gz",
+    }
 
 
 def test_another_number_of_an_unpaired_run_changes_no_page_of_another_run_or_board(boards: Path) -> None:
