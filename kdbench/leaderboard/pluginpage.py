@@ -15,6 +15,7 @@ from kdbench.leaderboard.standings import Row, Standings, named_cells
 from kdbench.records import PluginRef, Record
 
 KINDS = {"backbones": "Backbone", "methods": "Method", "teachers": "Teacher"}
+ROLES = {"backbones": "in the cells", "methods": "as method", "teachers": "as teacher"}
 Key = tuple[str, str]
 
 
@@ -78,6 +79,11 @@ class Plugin:
         """How many records were made with it."""
         return sum(version.records for version in self.versions)
 
+    @property
+    def releases(self) -> tuple[str, ...]:
+        """Its distributions with their versions, each once, older ones first."""
+        return tuple(dict.fromkeys(f"{each.file.distribution} {each.file.version}" for each in self.versions))
+
 
 @dataclass
 class _Found:
@@ -108,7 +114,8 @@ def plugins_of(boards: Iterable[Standings]) -> list[Plugin]:
 
 def plugin_context(plugin: Plugin) -> dict[str, Any]:
     """The names that the template of one plugin uses."""
-    return {"plugin": plugin, "kind": KINDS[plugin.kind], "files": file_words(plugin.versions)}
+    words = {"kind": KINDS[plugin.kind], "role": ROLES[plugin.kind], "files": file_words(plugin.versions)}
+    return {"plugin": plugin, **words}
 
 
 def plugin_index_context(plugins: Sequence[Plugin]) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def test_epochs_stand_beside_those_of_the_baseline(tmp_path: Path, paired: list[
 def test_charts_have_the_baseline_beside_each_teacher(tmp_path: Path, paired: list[Record]) -> None:
     half = [*trio([5, 4], cell__fraction=0.5), *trio([9, 9], taught=True, cell__fraction=0.5)]
     found = context(standings_with(tmp_path, *paired, *half))
-    assert [line.label for line in found["legend"]] == ["alone, no teacher", "soft, teacher broad"]
+    assert [line.label.partition(":")[0] for line in found["legend"]] == ["alone, no teacher", "soft, teacher broad"]
     assert len(found["efficiency"]) == len(found["gains"]) == 1
 
 

@@ -68,6 +68,13 @@ def test_another_file_of_the_same_version_is_another(tmp_path: Path) -> None:
     assert file_words(plugins_with(tmp_path, *records)["methods", "soft"].versions) == "2 files under one version"
 
 
+def test_list_of_plugins_names_a_version_once_whatever_files_it_had(tmp_path: Path) -> None:
+    records = [make_record(hits=5, taught=True), make_record(hits=6, seed=1, taught=True, method__sha256="cd" * 32)]
+    plugin = plugins_with(tmp_path, *records)["methods", "soft"]
+    (release,) = plugin.releases
+    assert release == f"{plugin.versions[0].file.distribution} {plugin.versions[0].file.version}"
+
+
 def test_a_row_that_mixes_files_is_told_with_the_seeds_of_each(tmp_path: Path) -> None:
     records = [make_record(hits=5, taught=True, **NEW), make_record(hits=6, seed=1, taught=True, **OLD)]
     plugin = plugins_with(tmp_path, *records)["methods", "soft"]

@@ -84,7 +84,7 @@ def test_its_own_record_is_linked_where_it_is_among_the_records(tmp_path: Path, 
 
 def test_a_record_that_is_not_there_is_named_without_a_link(tmp_path: Path, alone: list[Record]) -> None:
     shown = page(standings_with(tmp_path, *alone, *trio([14, 14, 13], taught=True, teacher__run_id="lost")))
-    assert "lost, not among the records" in shown
+    assert "lost (not among the records)" in shown
     assert "lost.html" not in shown
 
 
@@ -117,6 +117,7 @@ def test_a_teacher_that_does_not_say_what_it_saw_is_not_called_clean(tmp_path: P
     unsaid: dict[str, Any] = {
         "teacher__trusted": False,
         "teacher__training_list_sha256": None,
+        "teacher__fraction": None,
         "teacher__privileged": None,
     }
     (lineage,) = found(standings_with(tmp_path, *alone, make_record(taught=True, **unsaid)))
