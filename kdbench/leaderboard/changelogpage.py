@@ -20,7 +20,7 @@ from kdbench.leaderboard.standings import Standings
 SITE_FILE = "site.toml"
 PAGE_ENTRIES, PAGE_RUNS = 200, 1000  # the newest; the whole list is a file
 FEED_ENTRIES, FEED_RUNS = 50, 40  # a reader of feeds asks again and again; runs are those of one entry
-OPEN_LINES = 12  # of an entry; a longer list is folded up
+OPEN_LINES, OPEN_RUNS = 12, 60  # of an entry; a longer list is folded up
 NEVER = "1970-01-01"
 # Tag URIs (RFC 4151) name a feed and its entries without an address, so that a site may move.
 TAG = "tag:kdbench,2024:changes"
@@ -63,7 +63,7 @@ class Told:
     @property
     def folded(self) -> bool:
         """Whether its list is too long to stand open."""
-        return len(self.lines) > OPEN_LINES
+        return len(self.lines) > OPEN_LINES or sum(len(line.runs) for line in self.lines) > OPEN_RUNS
 
 
 def changelog_context(boards: Sequence[Standings]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Line:
     cells: tuple[Cell, ...]
     runs: tuple[Run, ...]
 
+    @property
+    def runs_by_fraction(self) -> list[tuple[float, list[Run]]]:
+        """The runs by their fraction of the training videos, as the columns are ordered."""
+        return [(share, list(group)) for share, group in groupby(self.runs, key=lambda run: run.key.fraction)]
+
 
 @dataclass(frozen=True)
 class Table:

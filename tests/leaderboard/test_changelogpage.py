@@ -11,7 +11,7 @@ import pytest
 
 from kdbench.errors import BoardError
 from kdbench.leaderboard import changelogpage
-from kdbench.leaderboard.changelogpage import FEED_ENTRIES, FEED_RUNS, site_url
+from kdbench.leaderboard.changelogpage import FEED_ENTRIES, FEED_RUNS, OPEN_RUNS, site_url
 from kdbench.leaderboard.pages import plan_site
 from kdbench.leaderboard.submit import withdraw
 from kdbench.records import Record
@@ -60,6 +60,11 @@ def test_long_list_is_folded_up(boards: Path) -> None:
     fractions = [at / 20 for at in range(1, 14)]
     records = [make_record(cell__fraction=share, submission=DAY) for share in fractions]
     assert "<summary>The runs of 13 rows</summary>" in page(boards, *records)
+
+
+def test_long_row_is_folded_up(boards: Path) -> None:
+    records = [make_record(seed=at, submission=DAY) for at in range(OPEN_RUNS + 1)]
+    assert "<summary>The runs of 1 row</summary>" in page(boards, *records)
 
 
 def test_page_links_to_the_newest_runs_and_names_the_file_of_the_rest(

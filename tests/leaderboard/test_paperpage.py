@@ -182,3 +182,10 @@ def test_tables_have_captions_and_headers_have_scopes(boards: Path) -> None:
     page = Page(render_site(boards)["small/paper.html"])
     assert len(page.all("table")) == len(page.all("caption")) == 1
     assert all(cell.get("scope") for cell in page.all("th"))
+
+
+def test_seeds_of_several_fractions_stand_apart(boards: Path) -> None:
+    write_records(boards, [*trio([10, 12]), *trio([8, 9], cell__fraction=0.5)])
+    rows = reported(spot(None, 0.44), spot(None, 0.4, fraction=0.5))
+    (boards / "small" / "reported.json").write_bytes(msgspec.json.encode(rows))
+    assert "100 %: 0 1 50 %: 0 1" in Page(render_site(boards)["small/paper.html"]).text
