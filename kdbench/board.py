@@ -10,10 +10,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -379,6 +380,7 @@ def _problems(board: Board) -> Iterator[str]:
             f"protocol.revision is {board.protocol.revision}; this kdbench measures by revision {REVISION}: "
             "write that number and run the board again, or install the kdbench that the board was written for"
         )
+    yield from _endless_problems(board)
     yield from _shape_problems(board)
     yield from _range_problems(board)
     evaluation = board.evaluation
@@ -407,28 +409,65 @@ def _shape_problems(board: Board) -> Iterator[str]:
         yield f"augment.blur_kernel is {kernel}; a blur kernel needs an odd number of taps, fewer than two crops"
 
 
+def _endless_problems(board: Board) -> Iterator[str]:
+    """TOML knows `nan` and `inf`; no comparison with a bound finds the first, and JSON has neither."""
+    for key, value in board.pins.items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            yield f"{key} is {value}; it must be finite"
+
+
 def _range_problems(board: Board) -> Iterator[str]:
-    """Numbers outside their range. Each line: what it must be, whether it is, and where it stands."""
-    sections = {"optim": board.optim} | ({"transfer": board.transfer} if board.transfer else {})
-    positive = {f"{name}.lr": section.lr for name, section in sections.items()}
-    positive |= {"objective.temperature": board.objective.temperature, "networks.width": board.networks.width}
-    positive |= {f"frames.std[{at}]": value for at, value in enumerate(board.frames.std)}
-    counts = {f"{name}.{key}": getattr(part, key) for name, part in sections.items() for key in ("epochs", "batch")}
-    counts |= {"evaluation.views": board.evaluation.views, "evaluation.smoothing": board.evaluation.smoothing}
-    counts |= {"objective.negatives": board.objective.negatives, "objective.projection": board.objective.projection}
-    shares = {f"augment.{key}": getattr(board.augment, key) for key in ("flip", "jitter", "grey", "blur")}
-    shares |= {f"{name}.momentum": section.momentum for name, section in sections.items()}
-    shares |= {"objective.bank_momentum": board.objective.bank_momentum}
-    for name, section in sections.items():
-        shares |= {f"{name}.milestones[{at}]": share for at, share in enumerate(section.milestones)}
-    shares |= {f"evaluation.stages[{at}]": share for at, share in enumerate(board.evaluation.stages)}
-    yield from (f"{key} is {value}; it must be more than 0" for key, value in positive.items() if value <= 0)
-    yield from (f"{key} is {value}; it must be at least 1" for key, value in counts.items() if value < 1)
-    yield from (
-        f"{key} is {value}; it must lie between 0 and 1" for key, value in shares.items() if not 0 <= value <= 1
+    """Numbers outside their range: what it must be, whether it is, and where it stands."""
+    tests: tuple[tuple[str, Callable[[float], bool], dict[str, float]], ...] = (
+        ("be more than 0", lambda value: value > 0, _positive_numbers(board)),
+        ("be at least 1", lambda value: value >= 1, _counts(board)),
+        ("be 0 or more", lambda value: value >= 0, _sizes(board)),
+        ("lie between 0 and 1", lambda value: 0 <= value <= 1, _shares(board)),
     )
+    for wanted, holds, numbers in tests:
+        yield from (f"{key} is {value}; it must {wanted}" for key, value in numbers.items() if not holds(value))
+    for name in ("students", "fractions", "seeds", "subset_seeds"):
+        if not getattr(board.matrix, name):
+            yield f"matrix.{name} is empty; name at least one"
     for fraction in board.matrix.fractions:
         if not 0 < fraction <= 1:
             yield f"matrix.fractions holds {fraction}; a fraction is more than 0 and at most 1"
     if not 0 < board.augment.blur_sigma[0] <= board.augment.blur_sigma[1]:
         yield f"augment.blur_sigma is {list(board.augment.blur_sigma)}; it must be positive and not fall"
+
+
+def _optimised(board: Board) -> dict[str, Optim | Transfer]:
+    return {"optim": board.optim} | ({"transfer": board.transfer} if board.transfer else {})
+
+
+def _positive_numbers(board: Board) -> dict[str, float]:
+    found = {f"{name}.lr": section.lr for name, section in _optimised(board).items()}
+    found |= {"objective.temperature": board.objective.temperature, "networks.width": board.networks.width}
+    return found | {f"frames.std[{at}]": value for at, value in enumerate(board.frames.std)}
+
+
+def _counts(board: Board) -> dict[str, float]:
+    found = {f"{at}.{key}": getattr(part, key) for at, part in _optimised(board).items() for key in ("epochs", "batch")}
+    found |= {"evaluation.views": board.evaluation.views, "evaluation.smoothing": board.evaluation.smoothing}
+    return found | {f"objective.{key}": getattr(board.objective, key) for key in ("negatives", "projection")}
+
+
+def _sizes(board: Board) -> dict[str, float]:
+    optimised = _optimised(board).items()
+    found = {f"{name}.{key}": getattr(part, key) for name, part in optimised for key in ("weight_decay", "gamma")}
+    found |= {f"objective.{key}": getattr(board.objective, key) for key in ("action", "pretext", "contrast")}
+    found |= {f"augment.{key}": getattr(board.augment, key) for key in ("brightness", "contrast", "saturation", "hue")}
+    found["teachers.seed"] = board.teachers.seed
+    for name in ("seeds", "subset_seeds"):
+        found |= {f"matrix.{name}[{at}]": seed for at, seed in enumerate(getattr(board.matrix, name))}
+    return found
+
+
+def _shares(board: Board) -> dict[str, float]:
+    found = {f"augment.{key}": getattr(board.augment, key) for key in ("flip", "jitter", "grey", "blur")}
+    found["objective.bank_momentum"] = board.objective.bank_momentum
+    for name, section in _optimised(board).items():
+        found[f"{name}.momentum"] = section.momentum
+        found |= {f"{name}.milestones[{at}]": share for at, share in enumerate(section.milestones)}
+    return found | {f"evaluation.stages[{at}]": share for at, share in enumerate(board.evaluation.stages)}

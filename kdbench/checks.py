@@ -34,7 +34,7 @@ from kdbench.records import (
     unpack_ids,
 )
 
-WAY_OUT = "restore the record from its run's folder, or run it again"
+WAY_OUT = "restore the record from its run's folder, or delete it and do the run again"
 NEEDED_PINS = (
     "data.dataset",
     "data.split",

@@ -9,6 +9,7 @@ from torch import nn
 
 from kdbench.data.devices import send
 from kdbench.data.loader import TestLoader
+from kdbench.errors import RunFailed
 from kdbench.models import Network
 from kdbench.records import Predictions, PretextResult, majority_of, pack_ids, scores_of
 from kdbench.train import autocast
@@ -27,7 +28,7 @@ class Evaluation:
 def evaluate(network: nn.Module, loader: TestLoader, precision: str, views: int) -> Evaluation:
     """Score a network: logits (K) averaged over each video's views, then argmax (pin 25).
 
-    Leaves the network in the mode it was in.
+    Leaves the network in the mode it was in. Raises RunFailed where a logit is not finite.
     """
     was_training = network.training
     network.eval()
@@ -35,6 +36,11 @@ def evaluate(network: nn.Module, loader: TestLoader, precision: str, views: int)
     with torch.no_grad(), autocast(loader.device, precision):
         logits_NK = torch.cat([network(clips_NCTHW).float() for clips_NCTHW in loader.clips(views)])
     network.train(was_training)
+    if not logits_NK.isfinite().all():  # the last step of all has no loss behind it that would tell
+        raise RunFailed(
+            "the student's logits of the test clips are not finite; "
+            "give its method another weight (-o), or the board another learning rate"
+        )
     scores_BK = logits_NK.view(len(loader.videos), views, -1).mean(1)
     best_BK = scores_BK.topk(min(5, scores_BK.shape[1]), dim=1).indices
     labels_B = send(loader.videos.labels, loader.device)

@@ -17,6 +17,8 @@ from kdbench.board import DEFAULT_BOARD, Board, with_modality
 from kdbench.errors import BoardError, PluginError
 from kdbench.registry import Registered, Registry
 
+LARGEST_SEED = 2**63 - 1  # what readers of a record's JSON, and tables, hold as a whole number
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
@@ -96,6 +98,11 @@ def split_spec(spec: str, board: Board) -> tuple[str, str]:
 
 def check(request: RunRequest, registry: Registry) -> Parts:
     """Find the plugins of a run. Raises BoardError or PluginError for anything that cannot work."""
+    for option in ("student", "teacher", "method"):
+        if getattr(request, option) == "":  # as an unset variable of a shell leaves it: never the default
+            raise PluginError(f"--{option} is empty; give a name, or leave the option out")
+    if not 0 <= request.seed <= LARGEST_SEED:
+        raise BoardError(f"seed {request.seed}: a seed is a whole number from 0 to {LARGEST_SEED}")
     fractions = request.board.matrix.fractions
     if request.fraction not in fractions:
         known = ", ".join(f"{fraction:g}" for fraction in fractions)

@@ -155,9 +155,19 @@ class RunDir:
         write_atomically(self.path / name, buffer.getbuffer())
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """What `save` wrote under that name, or None."""
+        """What `save` wrote under that name, or None. Raises RunFailed for a file that is damaged."""
         path = self.path / name
         if not path.exists():
             return None
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds; all of them mean that `save` did not write this
+            raise RunFailed(_damaged(path, error)) from error
+        if not isinstance(content, dict):
+            raise RunFailed(_damaged(path, f"it holds a {type(content).__name__}"))
         return content
+
+
+def _damaged(path: Path, reason: object) -> str:
+    first = str(reason).partition("\n")[0]
+    return f"{path}: is damaged ({first}); delete it and give the same command again"

@@ -48,6 +48,18 @@ def test_every_board_in_the_tree_can_be_read_and_is_named_after_its_folder(name:
         ("negatives = 16", "negatives = 16\ntemperature = 0.0", "objective.temperature is 0.0"),
         ('name = "tiny"', 'name = "../../etc"', "board.name is '../../etc'"),
         ("[augment]", "[augment]\nblur_kernel = 41", "augment.blur_kernel is 41"),
+        ("[augment]", "[augment]\nhue = -0.1", "augment.hue is -0.1; it must be 0 or more"),
+        ("lr = 0.01", "lr = nan", "optim.lr is nan; it must be finite"),
+        (
+            "milestones = [0.1, 0.99]",
+            "milestones = [0.1, inf]",
+            "evaluation.milestones is [0.1, inf]; it must",
+        ),
+        ("weight_decay = 0.0005", "weight_decay = -1.0", "optim.weight_decay is -1.0; it must be 0 or more"),
+        ("milestones = [0.75]", "gamma = -0.1", "optim.gamma is -0.1; it must be 0 or more"),
+        ("negatives = 16", "negatives = 16\naction = -1.0", "objective.action is -1.0; it must be 0 or more"),
+        ("seeds = [0]", "seeds = [0, -1]", "matrix.seeds[1] is -1; it must be 0 or more"),
+        ('students = ["c3d", "r3d", "r2plus1d"]', "students = []", "matrix.students is empty; name at least one"),
     ],
 )
 def test_a_bad_board_is_refused_with_file_key_and_reason(tmp_path: Path, old: str, new: str, said: str) -> None:

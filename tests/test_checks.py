@@ -93,7 +93,7 @@ def test_complete_run_has_all_epochs_of_its_board(tmp_path: Path) -> None:
 
 def test_every_fault_says_the_way_out(tmp_path: Path) -> None:
     for line in faults(tmp_path, derived__top1=0.9, cell__num_classes=5):
-        assert line.endswith("; restore the record from its run's folder, or run it again")
+        assert line.endswith("; restore the record from its run's folder, or delete it and do the run again")
 
 
 def test_all_faults_are_named_at_once(tmp_path: Path) -> None:

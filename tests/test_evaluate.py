@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from kdbench.data.loader import TestLoader
+from kdbench.errors import RunFailed
 from kdbench.evaluate import evaluate
 from kdbench.records import scores_of, unpack_ids
 from tests.tiny import material, tiny_board
@@ -53,6 +55,14 @@ def test_top5_counts_a_label_among_the_five_best() -> None:
         rows.append([float(8 - order.index(which)) for which in range(8)])
     found = evaluate(Oracle(rows), test, "fp32", 1)
     assert (found.top1, found.top5) == (0.0, 0.5)
+
+
+def test_a_network_whose_logits_are_not_finite_has_no_accuracy() -> None:
+    test = loader()
+    rows = [one_hot(label) for label in test.videos.labels.tolist()]
+    rows[-1][0] = float("nan")
+    with pytest.raises(RunFailed, match="the student's logits of the test clips are not finite; give"):
+        evaluate(Oracle(rows), test, "fp32", 1)
 
 
 def test_accuracy_can_be_computed_again_from_the_predictions() -> None:

@@ -14,6 +14,7 @@ import pytest
 from kdbench.board import load_board
 from kdbench.checks import read_record
 from kdbench.course import CourseResult
+from kdbench.errors import RunFailed
 from kdbench.run import execute
 from kdbench.rundir import RunDir
 from tests.conftest import TINY, Listener
@@ -91,6 +92,13 @@ def test_lines_that_a_kill_left_beyond_the_checkpoint_are_dropped(tmp_path: Path
 def test_results_survive_the_checkpoint() -> None:
     result = CourseResult([], {}, elapsed_s=1.5, checkpoint_s=0.5, resumes=2)
     assert CourseResult.from_builtins(result.to_builtins()) == result
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more"])
+def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "train.pt").write_bytes(content)
+    with pytest.raises(RunFailed, match=r"train\.pt: is damaged \(.*\); delete it and give the same command again"):
+        RunDir(tmp_path).load("train.pt")
 
 
 @pytest.mark.parametrize("name", ["train.pt", "weights.pt", "record.json"])

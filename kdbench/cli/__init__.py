@@ -35,8 +35,12 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "site": ("kdbench.cli.site:site", "Build the leaderboard pages and check that they are fresh."),
 }
 
-# What a full, read-only or forbidden disk says; every other OSError is a bug until proven otherwise.
-_DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
+# What a full, read-only, forbidden or failing disk says, and a path that leads nowhere or is too long; every other
+# OSError is a bug until proven otherwise.
+_DISK_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+    | {errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+)
 _INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 

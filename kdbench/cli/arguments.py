@@ -1,11 +1,16 @@
-"""Reading repeated KEY=VALUE arguments."""
+"""Reading repeated arguments: KEY=VALUE, and folders of videos."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from kdbench.board import Board
 
 
 def key_values(pairs: Sequence[str]) -> dict[str, str]:
@@ -19,10 +24,18 @@ def key_values(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def videos_by_dataset(places: Sequence[str], default: str) -> dict[str, Path]:
-    """`("PATH", "other=PATH")` -> folder by data set; a bare path belongs to the board's own data set."""
+def videos_by_dataset(places: Sequence[str], board: Board) -> dict[str, Path]:
+    """`("PATH", "other=PATH")` -> folder by data set; a bare path belongs to the board's own data set.
+
+    Raises click.BadParameter for a data set that the board does not use: its videos would be ignored in silence.
+    """
+    known = [board.data.dataset, *([board.transfer.dataset] if board.transfer else [])]
     found = {}
     for place in places:
         name, separator, path = place.partition("=")
-        found[name if separator else default] = Path(path if separator else place)
+        named = bool(separator) and os.sep not in name  # "runs/a=b" is a path
+        if named and name not in known:
+            text = f"board {board.name} has no data set '{name}'; it has: {', '.join(sorted({*known}))}"
+            raise click.BadParameter(text, param_hint="--videos")
+        found[name if named else known[0]] = Path(path if named else place)
     return found

@@ -45,7 +45,7 @@ def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], 
     read = load_board(board)
     request = RunRequest(board=read, student=student, teacher=teacher, compiled=given["compiled"])
     with TerminalWatcher() as watcher:
-        folders = videos_by_dataset(videos, read.data.dataset)
+        folders = videos_by_dataset(videos, read)
         access = Access(registry=load_registry(), watcher=watcher, videos=folders)
         where = {name: given[name] for name in ("runs", "device", "placement")}
         place = Bench(access=access, watcher=watcher, **where)

@@ -34,7 +34,7 @@ def doctor(board: str, student: str | None, videos: Sequence[str], as_json: bool
     from kdbench.registry import load_registry
 
     read = load_board(board)
-    folders = videos_by_dataset(videos, read.data.dataset)
+    folders = videos_by_dataset(videos, read)
     access = Access(registry=load_registry(given["plugins"]), watcher=TerminalWatcher(), videos=folders)
     wanted = student or read.matrix.students[0]
     machine = Machine(board=read, student=wanted, access=access, device=given["device"], runs=given["runs"])

@@ -76,7 +76,7 @@ class Sweep:
         return tuple(words)
 
     def _bench(self, watcher: TerminalWatcher) -> Bench:
-        folders = videos_by_dataset(self.given["videos"], self.board.data.dataset)
+        folders = videos_by_dataset(self.given["videos"], self.board)
         access = Access(registry=self.registry, watcher=watcher, videos=folders)
         return Bench(access=access, watcher=watcher, **{name: self.given[name] for name in PASSED_ON})
 

@@ -28,8 +28,9 @@ def submit(runs: tuple[Path, ...], boards: Path | None, **given: Any) -> None:
     """Put the records of finished runs (RUN_DIR/record.json) on their leaderboard."""
     from kdbench.checks import read_record
     from kdbench.leaderboard.reference import baseline_notes
-    from kdbench.leaderboard.submit import submit_run
+    from kdbench.leaderboard.submit import check_together, submit_run
 
+    check_together(runs, boards_folder(boards))
     written = {}
     for run in runs:
         place, word = submit_run(run, boards_folder(boards), **given)
@@ -206,7 +207,7 @@ def _repeated(repetition: Repetition, given: dict[str, Any]) -> Record:
     from kdbench.reproduce import repeat
     from kdbench.run import Bench
 
-    folders = videos_by_dataset(given["videos"], repetition.request.board.data.dataset)
+    folders = videos_by_dataset(given["videos"], repetition.request.board)
     with TerminalWatcher() as watcher:
         bench = Bench(
             access=Access(registry=load_registry(given["plugins"]), watcher=watcher, videos=folders),

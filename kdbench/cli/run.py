@@ -51,7 +51,7 @@ def run(board: str, options: Sequence[str], videos: Sequence[str], plugins: Sequ
 
     read = load_board(board)
     workers = {} if given["workers"] is None else {"workers": given["workers"]}
-    folders = videos_by_dataset(videos, read.data.dataset)
+    folders = videos_by_dataset(videos, read)
     names = ("student", "teacher", "method", "fraction", "seed", "subset_seed", "compiled")
     asked = {name: given[name] for name in names}
     with TerminalWatcher() as watcher:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from kdbench.records import Record
@@ -28,6 +29,6 @@ def summary_of(record: Record, runs: Path) -> str:
     lines += [
         f"  {record.cost.wall_s:.0f} s on {record.environment['device']['name']} ({record.environment['precision']})",
         f"  {folder}",
-        f"Put it on the leaderboard: kdbench submit {folder}",
+        f"Put it on the leaderboard: {shlex.join(['kdbench', 'submit', str(folder)])}",
     ]
     return "\n".join(lines)

@@ -86,7 +86,7 @@ def _forecast(plan: Plan, board: Any, registry: Any, given: dict[str, Any]) -> d
     from kdbench.predict import Forecast
 
     watcher = TerminalWatcher()
-    folders = videos_by_dataset(given["videos"], board.data.dataset)
+    folders = videos_by_dataset(given["videos"], board)
     forecast = Forecast(board, Access(registry=registry, watcher=watcher, videos=folders), given["device"])
     try:
         return {run.request.command(): forecast.seconds(run.request) / 3600 for run in plan.waiting()}

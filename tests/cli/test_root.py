@@ -92,7 +92,10 @@ def test_an_error_of_the_user_is_one_line_and_exit_code_1(ending_with: Callable[
     assert result.stderr == "kdbench: error: a/b.avi: is empty fetch it again\n"
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
+@pytest.mark.parametrize(
+    "code",
+    [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG],
+)
 def test_a_full_or_forbidden_disk_is_one_line_with_the_path(
     code: int, ending_with: Callable[[BaseException], Result]
 ) -> None:
