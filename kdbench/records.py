@@ -8,6 +8,7 @@ the final scores) is recomputed on reading and must match: see `kdbench.checks`.
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import math
 import operator
@@ -414,8 +415,12 @@ def write_record(record: Record, path: Path) -> None:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of a record."""
-    return msgspec.json.schema(Record)
+    """The JSON Schema of a record: the same under every version of Python."""
+    schema = msgspec.json.schema(Record)
+    for definition in schema["$defs"].values():
+        # Until Python 3.12 a docstring has the indents of its source.
+        definition["description"] = inspect.cleandoc(definition["description"])
+    return schema
 
 
 def differing_pins(record: Record, pins: dict[str, Any]) -> list[str]:

@@ -85,6 +85,12 @@ def test_schema_is_json_and_names_every_field() -> None:
     assert set(schema["$defs"]["Record"]["properties"]) == set(Record.__struct_fields__)
 
 
+def test_words_of_the_schema_have_no_indents_of_the_source() -> None:
+    words = [definition["description"] for definition in json_schema()["$defs"].values()]
+    assert [text for text in words if "\n " in text] == []
+    assert any("\n" in text for text in words)
+
+
 def test_record_cannot_be_changed_in_place() -> None:
     with pytest.raises(AttributeError):
         make_record().seed = 3  # type: ignore[misc]

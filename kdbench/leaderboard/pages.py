@@ -6,6 +6,7 @@ Everything is a pure function of the boards' folder: same records, same bytes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from kdbench.leaderboard.runpage import run_context
 from kdbench.leaderboard.standings import Standings, folders, read_standings
 from kdbench.leaderboard.tables import leaderboard_table, to_csv, to_json
 from kdbench.leaderboard.teacherpage import teacher_context, teachers_of
+from kdbench.records import json_schema
 
 Make = Callable[[], bytes]
 ASSETS = ("style.css", "theme.js", "table.js", "compare.css", "compare.js")
@@ -63,6 +65,7 @@ def plan_of(standings: list[Standings], boards: Path = BOARDS) -> dict[str, Make
     _add(plan, _page("definitions.html", "definitions.html.j2", definitions_context))
     _add(plan, _plugin_files(standings))
     _add(plan, _page("files.html", "files.html.j2", files_context))
+    plan["record.schema.json"] = _schema
     plan["all-results.csv.gz"] = lambda: packed(long_csv(standings).encode())
     plan["kdbench.bib"] = partial(_bibliography, standings, boards)
     _refuse_taken_names(plan, standings, boards)
@@ -93,6 +96,10 @@ def _add(plan: dict[str, Make], files: Mapping[str, Make]) -> None:
 def _index(standings: list[Standings]) -> bytes:
     entries = [{"standings": each, "answer": answer_of(each)} for each in standings]
     return render("index.html", "index.html.j2", {"boards": entries})
+
+
+def _schema() -> bytes:
+    return (json.dumps(json_schema(), indent=1, sort_keys=True) + "\n").encode()
 
 
 def _bibliography(standings: list[Standings], boards: Path) -> bytes:

@@ -63,3 +63,12 @@ def test_every_table_of_the_site_has_its_file_or_its_page(site: dict[str, bytes]
 def test_an_undocumented_column_has_no_meaning() -> None:
     assert meaning(FILES[1], "luck") is None
     assert meaning(FILES[1], "epochs_to_0.5")
+
+
+def test_records_on_the_site_have_the_fields_of_the_schema_beside_them(site: dict[str, bytes]) -> None:
+    schema = json.loads(site["record.schema.json"])
+    fields = schema["$defs"]["Record"]
+    assert 'href="record.schema.json"' in site["files.html"].decode()
+    records = [json.loads(gzip.decompress(content)) for name, content in site.items() if name.endswith(".json.gz")]
+    assert len(records) == 6
+    assert all(set(fields["required"]) <= record.keys() <= fields["properties"].keys() for record in records)
