@@ -134,7 +134,8 @@ def _show(standings: Standings) -> None:
 
     answer = answer_of(standings)
     lines = summary_lines(standings)
-    click.echo(f"{answer.sentence}\n{answer.basis}\n")
+    said = (answer.sentence, answer.counts, answer.basis)
+    click.echo("\n".join(line for line in said if line) + "\n")
     if sys.stdout.isatty():
         _print_table(lines)
     else:

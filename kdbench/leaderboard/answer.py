@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 from kdbench.leaderboard.formats import NOTHING, counted, half, points, spread
-from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, RowKey
+from kdbench.leaderboard.scoring import CONFIDENCE, NO_TEACHER, Estimate, RowKey
 from kdbench.leaderboard.standings import Row, Standings
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -27,13 +27,14 @@ class Figure:
 class Answer:
     """The sentence, what it rests on, the gain in short for a list of boards, and the cost as a sentence.
 
-    `tone` picks a mark. `figures` say the same in numbers; without a comparison there are none.
+    `counts` says how the single comparisons came out. `figures` say the same in numbers; without a comparison there
+    are none.
     """
 
     sentence: str
     basis: str
     short: str
-    tone: str
+    counts: str = ""
     cost: str = ""
     figures: tuple[Figure, ...] = ()
 
@@ -44,23 +45,23 @@ def answer_of(standings: Standings) -> Answer:
     basis = _basis(standings, compared)
     if not compared:
         sentence = "No answer yet: no run with a teacher stands beside its baseline run."
-        return Answer(sentence, basis, "no comparison yet", "open")
+        return Answer(sentence, basis, "no comparison yet")
     measured = [row for row in compared if row.gain and row.gain.half is not None]
-    costs = list(cost_factors(standings.rows).values())
-    cost, figures = _cost(costs), _figures(standings.overall, compared, costs)
+    overall, costs = standings.overall, list(cost_factors(standings.rows).values())
+    cost, figures = _cost(costs), _figures(overall, compared, costs)
     if not measured:
         sentence = (
             f"Too early to say: {_kinds(compared)} only. "
             f"Beside its baseline, a teacher changed accuracy by {_span(compared)}."
         )
-        return Answer(sentence, basis, f"{_span(compared)}, {_kinds(compared)}", "open", cost, figures)
-    sentence, tone = _verdict(measured)
-    bare = [row for row in compared if row.gain and row.gain.half is None]
-    if bare:
-        sentence += f" Not counted for want of an interval: {counted(len(bare), 'comparison')} ({_kinds(bare)})."
-    overall = standings.overall
+        return Answer(sentence, basis, f"{_span(compared)}, {_kinds(compared)}", "", cost, figures)
+    word, claim = _verdict(measured)
+    sentence, counts = f"{word}: {claim}.", [*_rest(measured), *_left_out(compared)]
+    if overall and overall.half is not None:
+        sentence, method = _on_average(overall), standings.board.methods.taught
+        counts = [f"That is {method}, over all teachers and cells. One by one, {claim}.", *counts]
     short = _in_short(overall) if overall else _span(measured)
-    return Answer(sentence, basis, short, tone, cost, figures)
+    return Answer(sentence, basis, short, " ".join(counts), cost, figures)
 
 
 def cost_factors(rows: Iterable[Row]) -> dict[RowKey, Factors]:
@@ -87,16 +88,25 @@ def _figures(overall: Estimate | None, compared: Sequence[Row], costs: Sequence[
     helps, sure = (NOTHING, "too early to say"), (NOTHING, f"no interval yet: {_kinds(compared)} only")
     if halves:
         higher, lower = _surely(compared)
-        worse = f", {len(lower)} surely worse" if lower else ""
-        helps = (f"{len(higher)} of {len(halves)}", f"comparisons surely better{worse}")
+        worse = f", and {len(lower)} worse" if lower else ""
+        helps = (f"{len(higher)} of {len(halves)}", f"comparisons better by more than their 95 % interval{worse}")
         sure = (f"±{100 * median(halves):.1f}", f"points: the median 95 % interval, {_seeds(compared)}")
-    much = (points(median(gain.mean for gain in gains)), f"points in the median comparison, of {_span(compared)}")
+    which = "in the median comparison, of" if len(gains) > 1 else "in the one comparison:"
+    much = (points(median(gain.mean for gain in gains)), f"points {which} {_span(compared)}")
     if overall:
-        much = (points(overall.mean), f"points on average over all cells, {spread(overall, 'seed')}")
+        much = (points(overall.mean), "points on average over all cells")
+        seeds = f"the 95 % interval of that average, {counted(overall.n, 'seed')}"
+        if overall.half is not None:
+            sure = (f"±{100 * overall.half:.1f}", f"points: {seeds}; {sure[0]} in the median comparison")
+        elif not halves:
+            much = (much[0], f"{much[1]}, {spread(overall, 'seed')}")
     price = (NOTHING, "not timed on one class of device")
     if costs:
         own, full = _middle(costs)
-        price = (f"{TIMES}{full:.1f}", f"the time of a run alone with its teacher's training; {TIMES}{own:.1f} without")
+        price = (
+            f"{TIMES}{full:.1f}",
+            f"the time of a run without a teacher, with the teacher's own training; {TIMES}{own:.1f} if that is done",
+        )
     questions = ("Does a teacher help?", "How much?", "How sure is that?", "What does it cost?")
     return tuple(Figure(question, *said) for question, said in zip(questions, (helps, much, sure, price), strict=True))
 
@@ -124,25 +134,51 @@ def _surely(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     return higher, lower
 
 
+def _on_average(overall: Estimate) -> str:
+    """Whether teachers help on the average of all cells."""
+    size = f"{points(abs(overall.mean)).lstrip('+')} {half(overall)} points"
+    if overall.low is not None and overall.low > 0:
+        return f"Yes, on average: a teacher raises accuracy by {size}."
+    if overall.high is not None and overall.high < 0:
+        return f"No, on average: a teacher lowers accuracy by {size}."
+    return f"Not that we can tell, on average: a teacher changes accuracy by {_in_short(overall)}."
+
+
 def _verdict(rows: list[Row]) -> tuple[str, str]:
+    """The answer in a word or two, and the claim that it stands for."""
+    higher, lower = _surely(rows)
+    total = len(rows)
+    if higher and lower:
+        claim = f"a teacher raises accuracy in {len(higher)} of {total} comparisons ({_span(higher)}) "
+        return "It depends", f"{claim}and lowers it in {len(lower)} ({_span(lower)})"
+    if higher:
+        word = "Yes" if 2 * len(higher) > total else "Sometimes"
+        return word, f"a teacher raises accuracy in {_everywhere(len(higher), total)}, by {_span(higher)}"
+    if lower:
+        return "No", f"a teacher lowers accuracy in {_everywhere(len(lower), total)}, by {_span(lower)}"
+    found = f"none of {total} differences is" if total > 1 else "the one difference is not"
+    return "Not that we can tell", f"{found} larger than its 95 % interval ({_span(rows)})"
+
+
+def _rest(rows: list[Row]) -> Iterator[str]:
+    """How many comparisons tell nothing, and how many of many would seem to tell something by chance."""
     higher, lower = _surely(rows)
     total, unsure = len(rows), len(rows) - len(higher) - len(lower)
-    rest = (
-        f" In the other {unsure if unsure > 1 else 'one'} the difference is smaller than its interval."
-        if unsure
-        else ""
-    )
-    if higher and lower:
-        text = f"It depends: a teacher raises accuracy in {len(higher)} of {total} comparisons ({_span(higher)}) "
-        return f"{text}and lowers it in {len(lower)} ({_span(lower)}).{rest}", "mixed"
-    if higher:
-        where = _everywhere(len(higher), total)
-        word = "Yes" if 2 * len(higher) > total else "Sometimes"
-        return f"{word}: a teacher raises accuracy in {where}, by {_span(higher)}.{rest}", "up"
-    if lower:
-        return f"No: a teacher lowers accuracy in {_everywhere(len(lower), total)}, by {_span(lower)}.{rest}", "down"
-    found = f"none of {total} differences is" if total > 1 else "the one difference is not"
-    return f"Not that we can tell: {found} larger than its 95 % interval ({_span(rows)}).", "flat"
+    if unsure and unsure < total:
+        yield f"In the other {unsure if unsure > 1 else 'one'} the difference is smaller than its interval."
+    lucky = round(total * (1 - CONFIDENCE) / 2)
+    if lucky:
+        yield (
+            f"If teachers changed nothing, chance alone would put about {lucky} of {total} intervals above zero, "
+            "and as many below."
+        )
+
+
+def _left_out(rows: Iterable[Row]) -> Iterator[str]:
+    """What is not counted because it has no interval."""
+    bare = [row for row in rows if row.gain and row.gain.half is None]
+    if bare:
+        yield f"Not counted for want of an interval: {counted(len(bare), 'comparison')} ({_kinds(bare)})."
 
 
 def _in_short(overall: Estimate) -> str:

@@ -93,7 +93,11 @@ def entry_styles(rows: Iterable[Row]) -> dict[Entry, int | None]:
 def legend(styles: Styles, baseline: bool = True) -> list[Legend]:
     """The legend that the charts of a page share, with or without the baseline."""
     order = sorted((style, entry) for entry, style in styles.items() if style is not None)
-    return [Legend(style, label_of(entry)) for style, entry in order if style or baseline]
+    return [
+        Legend(style, label_of(entry) + ("" if style else ": the baseline"))
+        for style, entry in order
+        if style or baseline
+    ]
 
 
 def efficiency_charts(rows: Iterable[Row], styles: Styles) -> list[Figure]:
@@ -158,11 +162,12 @@ def cost_charts(rows: Iterable[Row], styles: Styles) -> list[Figure]:
     taught = [row for row in _drawn(rows, styles) if row.gain and row.key in costs]
     if not taught:
         return []
-    x = plain_axis([costs[row.key][1] for row in taught], "time, multiples of a run without a teacher")
+    alone = (1.0, "no teacher")
+    x = plain_axis([1.0, *(costs[row.key][1] for row in taught)], "time, multiples of a run without a teacher")
     y = points_axis([row.gain.mean for row in taught if row.gain], "gain, points")
     made = []
     for student, group in by_student(taught):
-        panel = Panel(f"{student}: gain against cost", (), x, y, level=0.0)
+        panel = Panel(f"{student}: gain against cost", (), x, y, marks=(alone,), level=0.0)
         spots = [
             (entry, tuple((costs[row.key][1], row.gain.mean) for row in found if row.gain))
             for entry, found in by_entry(group)

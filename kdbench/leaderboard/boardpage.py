@@ -106,6 +106,8 @@ def key_facts(board: Board) -> list[tuple[str, str]]:
         ("Score", f"top-1 over {views} views of a video, last epoch"),
         ("Seeds", ", ".join(str(seed) for seed in board.matrix.seeds)),
     ]
+    if len(board.matrix.subset_seeds) > 1:
+        facts.append(("Subset seeds", ", ".join(str(seed) for seed in board.matrix.subset_seeds)))
     if board.transfer:
         transfer = board.transfer
         facts.append(("Transfer", f"{transfer.dataset}, split {transfer.split}, {transfer.epochs} epochs"))

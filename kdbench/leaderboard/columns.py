@@ -13,7 +13,8 @@ from kdbench.leaderboard.scoring import Estimate, Reached
 from kdbench.leaderboard.standings import Row, Standings, cell_name
 
 RESULT, SPEED, COST = "Result", "Speed", "Cost"
-EPOCHS_TO, TIME_OF = "epochs to", "time of"
+EPOCHS_TO, TIME = "epochs to", "time"
+SINGLE_RUN = 4.9  # em that these words take, which are wider than an interval
 MANY_SEEDS = 6  # from here on a row links to its cell's page, which has all its runs
 
 
@@ -30,7 +31,8 @@ class Cell:
 class Column:
     """A column of the standings; `key` names it in an address, `over` is a small line above its title.
 
-    `about` are the anchors of the definitions that explain it.
+    `about` are the anchors of the definitions that explain it. Remarks beside its numbers begin below each other where
+    `remark` gives them a width, in their own em.
     """
 
     key: str
@@ -39,12 +41,18 @@ class Column:
     about: tuple[str, ...]
     cell: Callable[[Row], Cell]
     over: str = ""
+    remark: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The title with what stands above it."""
+        return f"{self.over} {self.title}" if self.over else self.title
 
 
 def columns_of(standings: Standings) -> tuple[Column, ...]:
-    """The columns of a board in their order."""
+    """The columns of a board in their order: what was asked, the gain, stands beside the names, on a phone too."""
     rows, board = standings.rows, standings.board
-    columns = [Column("seeds", RESULT, "Seeds", ("seeds",), _seeds), *_results(reach_of(standings))]
+    columns = _results(reach_of(standings))
     columns += [_PRETEXT] if any(row.pretext for row in rows) else []
     columns += [_to_baseline(share) for share in board.evaluation.baseline_milestones]
     columns += [_to_accuracy(goal) for goal in board.evaluation.milestones]
@@ -71,13 +79,14 @@ def _results(reach: float) -> list[Column]:
         return lambda row: Cell(formats.percent(row.stages[name]))
 
     return [
-        Column("early", RESULT, "Early", ("stages",), stage("early")),
-        Column("middle", RESULT, "Middle", ("stages",), stage("middle")),
-        Column("accuracy", RESULT, "Accuracy", ("accuracy", "interval"), lambda row: _estimate(row.accuracy)),
         Column("gain", RESULT, "Gain", ("gain", "interval"), lambda row: _gain(row, reach)),
         Column("rank", RESULT, "Rank", ("rank",), lambda row: Cell(row.rank or formats.NOTHING)),
+        Column("accuracy", RESULT, "Accuracy", ("accuracy", "interval"), _accuracy, remark=SINGLE_RUN),
+        Column("seeds", RESULT, "Seeds", ("seeds",), _seeds),
+        Column("early", RESULT, "Early", ("stages",), stage("early")),
+        Column("middle", RESULT, "Middle", ("stages",), stage("middle")),
         Column("gap", RESULT, "Gap closed", ("gap-closed",), lambda row: Cell(formats.percent(row.gap_closed))),
-        Column("transfer", RESULT, "Transfer", ("transfer",), lambda row: _estimate(row.transfer)),
+        Column("transfer", RESULT, "Transfer", ("transfer",), lambda row: _estimate(row.transfer), remark=SINGLE_RUN),
     ]
 
 
@@ -106,10 +115,10 @@ def _pretext(row: Row) -> Cell:
     return Cell(found.text, f"{found.small}, majority {formats.percent(row.majority)}") if row.pretext else found
 
 
-_PRETEXT = Column("pretext", RESULT, "Pretext", ("pretext",), _pretext)
+_PRETEXT = Column("pretext", RESULT, "Pretext", ("pretext",), _pretext, remark=SINGLE_RUN + 7.4)
 _COSTS = (
-    Column("time", COST, "One run", ("cost",), lambda row: _seconds(row.cost_s), TIME_OF),
-    Column("all", COST, "With teacher", ("cost-with-teacher",), lambda row: _seconds(row.cost_with_teacher_s), TIME_OF),
+    Column("time", COST, "of one run", ("cost",), lambda row: _seconds(row.cost_s), TIME),
+    Column("all", COST, "with teacher", ("cost-with-teacher",), lambda row: _seconds(row.cost_with_teacher_s), TIME),
 )
 _DEVICE = Column("device", COST, "Device", ("device",), lambda row: Cell("; ".join(row.devices)))
 
@@ -121,6 +130,10 @@ def _seeds(row: Row) -> Cell:
     link = Markup('<a href="runs/{}.html">{}</a>')
     links = [link.format(run.record.run_id, run.record.seed) for run in row.runs]
     return Cell(Markup(" ").join(links), value=n)
+
+
+def _accuracy(row: Row) -> Cell:
+    return _estimate(row.accuracy)
 
 
 def _gain(row: Row, reach: float) -> Cell:

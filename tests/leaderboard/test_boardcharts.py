@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_baseline_has_the_first_style_and_the_others_follow_in_order_of_their_na
     )
     named = legend(entry_styles(found))
     assert [(each.style, each.label) for each in named] == [
-        (0, "alone, no teacher"),
+        (0, "alone, no teacher: the baseline"),
         (1, "hard, teacher broad"),
         (2, "soft, teacher broad"),
         (3, "soft, teacher tall"),
@@ -97,7 +98,7 @@ def test_one_lucky_run_does_not_push_out_a_method_that_ran_in_more_cells(board: 
 
 def test_method_without_a_gain_comes_after_all_that_have_one(board: Board) -> None:
     losing = [make_record(hits=at, taught=True, method__name=f"way{at}") for at in range(DRAWN)]
-    unpaired = make_record(hits=20, taught=True, seed=7, method__name="unpaired")
+    unpaired = make_record(hits=20, taught=True, seed=1, method__name="unpaired")
     styles = entry_styles(rows(board, make_record(hits=10), *losing, unpaired))
     assert styles["broad", "unpaired"] is None
 
@@ -181,6 +182,15 @@ def test_cost_has_a_point_for_each_cell_and_no_line_between_them(board: Board) -
     (figure,) = cost_charts(found, entry_styles(found))
     assert line(figure, SOFT).count("<path") == 2
     assert 'class="line"' not in figure.chart
+
+
+def test_time_without_a_teacher_is_on_the_axis_of_cost_and_marked(board: Board) -> None:
+    found = rows(board, make_record(hits=10), make_record(hits=12, taught=True))
+    found = tuple(replace(row, cost_s=10.0 if row.is_baseline else 2.0, cost_with_teacher_s=2.0) for row in found)
+    (figure,) = cost_charts(found, entry_styles(found))
+    ticks = re.findall(r'<text class="x" [^>]*>([\d.]+)</text>', figure.chart)
+    assert float(ticks[-1]) >= 1.0
+    assert ">no teacher</text>" in figure.chart
 
 
 def test_times_of_two_classes_of_device_are_not_compared(board: Board) -> None:

@@ -300,13 +300,6 @@ def test_first_sentence_tells_helping_from_harming(board: Board) -> None:
     )
 
 
-def test_first_sentence_counts_the_comparisons_it_leaves_out(board: Board) -> None:
-    records = [*trio([10, 10, 10]), *trio([12, 12, 13], taught=True, teacher__spec="a")]
-    records += [*trio([14, 14, 14], taught=True, teacher__spec="b"), make_record(hits=11, taught=True)]
-    sentence = answer_of(stand(board, *records)).sentence
-    assert sentence.endswith(" Not counted for want of an interval: 2 comparisons (single runs and equal runs).")
-
-
 def test_equal_gains_have_no_interval_and_no_rank(board: Board) -> None:
     row = taught_row(stand(board, *trio([10, 8, 6]), *trio([12, 10, 8], taught=True)))
     assert row.gain is not None
