@@ -34,6 +34,7 @@ from kdbench.records import (
     unpack_ids,
 )
 
+ROUNDED_S = 0.05  # seconds that a sum of parts may miss its whole by
 WAY_OUT = "restore the record from its run's folder, or delete it and do the run again"
 NEEDED_PINS = (
     "data.dataset",
@@ -122,6 +123,9 @@ def problems_of(record: Record) -> list[str]:
         *_transfer_problems(record),
         *_share_problems(record),
         *_sum_problems(record),
+        *_size_problems(record),
+        *_seconds_problems(record),
+        *_teacher_problems(record),
         *_phase_problems(record),
         *_date_problems(record.submission),
     ]
@@ -274,7 +278,7 @@ def _reference_problems(record: Record) -> Iterator[str]:
     cost = record.cost
     parts = [cost.train_s, cost.data_wait_s, cost.evaluate_s, cost.checkpoint_s]
     parts += [cost.phases_s, cost.transfer_s, cost.other_s]
-    if not math.isclose(math.fsum(parts), cost.wall_s, rel_tol=1e-3, abs_tol=0.05):
+    if not math.isclose(math.fsum(parts), cost.wall_s, rel_tol=1e-3, abs_tol=ROUNDED_S):
         yield f"$.cost.wall_s: found {cost.wall_s!r}, its parts add up to {math.fsum(parts):.3f}"
     if not 0 < record.cell.fraction <= 1:
         yield f"$.cell.fraction: found {record.cell.fraction!r}, expected more than 0 and at most 1"
@@ -320,6 +324,10 @@ def _share_problems(record: Record) -> Iterator[str]:
     if record.transfer:
         count = len(unpack_ids(record.transfer.predictions.labels))
         shares += [(f"$.transfer.curve[{at}]", value, count) for at, value in enumerate(record.transfer.curve)]
+    for at, row in enumerate(record.epochs):
+        for name, trained in (("train_top1", row.train_top1), ("pretext_top1", row.pretext_top1)):
+            if trained is not None and not 0 <= trained <= 1:
+                yield f"$.epochs[{at}].{name}: found {trained!r}, expected a share between 0 and 1"
     for place, share, count in shares:
         if not 0 <= share <= 1:
             yield f"{place}: found {share!r}, expected a share between 0 and 1"
@@ -342,6 +350,54 @@ def _sum_problems(record: Record) -> Iterator[str]:
         older = name == "evaluate" and "protocol.revision" not in record.pins and found > total
         if not older and not math.isclose(found, total, rel_tol=1e-6, abs_tol=1e-3):
             yield f"$.cost.{name}_s: found {found!r}, the epochs add up to {total:.3f}"
+
+
+def _size_problems(record: Record) -> Iterator[str]:
+    """A complete run whose steps are not those of its subset: it saw other videos, or more of them, than it says."""
+    if record.status != "complete":
+        return
+    if record.missing_videos:
+        yield f"$.status: found 'complete' with {record.missing_videos} missing videos, expected 'partial'"
+    batch, videos = record.pins.get("optim.batch"), record.cell.num_training_videos
+    if not isinstance(batch, int) or min(batch, videos) < 1:
+        return
+    batch = min(batch, videos)  # a smaller subset is one batch; of a larger one the last, incomplete batch is dropped
+    steps = videos // batch
+    for number, row in enumerate(record.epochs, start=1):
+        if (row.steps, row.samples) != (number * steps, number * steps * batch):
+            yield (
+                f"$.epochs[{number - 1}]: found {row.steps} steps with {row.samples} samples, {videos} videos in "
+                f"batches of {batch} make {number * steps} with {number * steps * batch}"
+            )
+            return
+
+
+def _seconds_problems(record: Record) -> Iterator[str]:
+    """Seconds below zero: they would make other parts, or a whole run, look cheaper than they were."""
+    cost = record.cost
+    for name in ("train_s", "data_wait_s", "evaluate_s", "checkpoint_s", "phases_s", "transfer_s", "other_s"):
+        if getattr(cost, name) < -ROUNDED_S:
+            yield f"$.cost.{name}: found {getattr(cost, name)!r}, expected at least 0"
+    for at, row in enumerate(record.epochs):
+        spent = row.seconds
+        if (least := min(spent.train, spent.data_wait, spent.evaluate, spent.checkpoint)) < 0:
+            yield f"$.epochs[{at}].seconds: found {least!r}, expected at least 0"
+
+
+def _teacher_problems(record: Record) -> Iterator[str]:
+    """What a record says of its teacher that cannot be, or that its own fraction contradicts."""
+    teacher = record.teacher
+    if teacher is None:
+        return
+    if teacher.top1 is not None and not 0 <= teacher.top1 <= 1:
+        yield f"$.teacher.top1: found {teacher.top1!r}, expected a share between 0 and 1"
+    if teacher.train_s is not None and teacher.train_s < 0:
+        yield f"$.teacher.train_s: found {teacher.train_s!r}, expected at least 0"
+    if teacher.fraction is not None and teacher.privileged != (teacher.fraction > record.cell.fraction):
+        yield (
+            f"$.teacher.privileged: found {teacher.privileged}, it saw {teacher.fraction:g} of the training videos and "
+            f"its student {record.cell.fraction:g}"
+        )
 
 
 def _date_problems(submission: Submission) -> Iterator[str]:

@@ -117,6 +117,9 @@ def make_record(
         place[last] = value
     for row in tree["epochs"]:
         row["losses"]["action"] = round(row["losses"]["action"] + 0.0001 * tree["seed"], 4)  # no two seeds are equal
+    if tree["teacher"] and "teacher__fraction" not in changes:
+        saw_more = tree["teacher"]["privileged"]
+        tree["teacher"]["fraction"] = None if saw_more is None else 1.0 if saw_more else tree["cell"]["fraction"]
     tree["board"]["digest"] = digest_of_pins(tree["pins"])
     tree["derived"] = dict.fromkeys(("top1", "top5", "early", "middle", "late", "curve_area", "best_top1"), 0.0)
     tree["derived"] |= {"epochs_to": {}, "best_epoch": 0}

@@ -76,12 +76,54 @@ def test_sound_record_has_no_faults(tmp_path: Path) -> None:
         ({"epochs__0__samples": 0}, "$.epochs[0].samples: found 0, expected more than 0; restore"),
         ({"epochs__0__seconds__train": 9.0}, "$.cost.train_s: found 32.0, the epochs add up to 37.000; restore"),
         ({"cost__data_wait_s": 1.0}, "$.cost.data_wait_s: found 1.0, the epochs add up to 4.000; restore"),
+        ({"missing_videos": 3}, "$.status: found 'complete' with 3 missing videos, expected 'partial'; restore"),
+        (
+            {"cell__num_training_videos": 83},
+            "$.epochs[0]: found 10 steps with 40 samples, 83 videos in batches of 4 make 20 with 80; restore",
+        ),
+        (
+            {"cell__num_training_videos": 3},
+            "$.epochs[0]: found 10 steps with 40 samples, 3 videos in batches of 3 make 1 with 3; restore",
+        ),
+        (
+            {"epochs__7__samples": 321},
+            "$.epochs[7]: found 80 steps with 321 samples, 40 videos in batches of 4 make 80 with 320; restore",
+        ),
+        ({"cost__other_s": -9.0}, "$.cost.other_s: found -9.0, expected at least 0; restore"),
+        ({"epochs__2__seconds__evaluate": -1.0}, "$.epochs[2].seconds: found -1.0, expected at least 0; restore"),
+        ({"epochs__0__train_top1": 7.0}, "$.epochs[0].train_top1: found 7.0, expected a share between 0 and 1"),
         ({"run_id": "../../x"}, "$.run_id: found '../../x', expected letters"),
     ],
 )
 def test_corruption_is_named_with_its_path(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
     lines = faults(tmp_path, **changes)
     assert any(line.startswith(fault) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"teacher__top1": 1.5}, "$.teacher.top1: found 1.5, expected a share between 0 and 1; restore"),
+        ({"teacher__train_s": -1.0}, "$.teacher.train_s: found -1.0, expected at least 0; restore"),
+        (
+            {"teacher__privileged": False, "cell__fraction": 0.5},
+            "$.teacher.privileged: found False, it saw 1 of the training videos and its student 0.5; restore",
+        ),
+        (
+            {"teacher__privileged": None},
+            "$.teacher.privileged: found None, it saw 1 of the training videos and its student 1; restore",
+        ),
+    ],
+)
+def test_what_a_teacher_cannot_be_is_named(tmp_path: Path, changes: dict[str, Any], fault: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(broken(make_record(taught=True), **changes))
+    (line,) = problems_of_file(path)
+    assert line.startswith(f"{path}: {fault}")
+
+
+def test_partial_run_may_have_fewer_steps_than_its_subset(tmp_path: Path) -> None:
+    assert faults(tmp_path, status="partial", missing_videos=3, cell__num_training_videos=83) == []
 
 
 def test_complete_run_has_all_epochs_of_its_board(tmp_path: Path) -> None:

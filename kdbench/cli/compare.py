@@ -76,7 +76,6 @@ def _lines(standings: Standings, landing: Landing) -> list[str]:
             text += f", gain {points(row.gain.mean)} points {told} over {_baseline_of(standings, landing)}"
         lines.append(text if row.gain or row.is_baseline else f"{text}, no paired baseline run")
         lines.append(_rank_of(landing))
-    lines += [f"counts in place of {run_id}, which is on the board with the same seed" for run_id in landing.replaced]
     return lines + [f"missing for a rank: {each}" for each in landing.missing]
 
 
@@ -117,6 +116,5 @@ def _facts(standings: Standings, landing: Landing, out: Path) -> dict[str, Any]:
         "stale_pins": list(runs[0].stale),
         "unranked": runs[0].reason,
         "missing": list(landing.missing),
-        "counts_in_place_of": list(landing.replaced),
         "page": str(out / standings.board.name / "compare.html"),
     }

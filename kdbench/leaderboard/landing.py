@@ -24,8 +24,7 @@ from kdbench.leaderboard.scoring import (
     load_records,
     pair_key,
     place_runs,
-    refuse_copies,
-    why_unranked,
+    refuse_contradictions,
     withdrawn_in,
 )
 from kdbench.leaderboard.standings import Row, Standings, read_board, standings_of
@@ -39,8 +38,7 @@ class Landing:
     """The given runs of one row, and the row as it would be with them; no row where they would not be ranked.
 
     `place` of `compared` is its place by mean gain among the cell's rows that have one: an order, and no rank.
-    `missing` names what it needs for a rank, each with the way out; it is empty for a row that has one. `replaced`
-    are runs of the board whose seed a given run repeats: of each seed one run counts, and here it is the given one.
+    `missing` names what it needs for a rank, each with the way out; it is empty for a row that has one.
     """
 
     board: Board
@@ -51,7 +49,6 @@ class Landing:
     compared: int
     submitted: bool
     missing: tuple[str, ...]
-    replaced: tuple[str, ...]
 
 
 # --- reading -----------------------------------------------------------------------------------------------
@@ -95,7 +92,7 @@ def standings_with(name: str, given: Given, boards: Path = BOARDS) -> Standings:
         elif _measured(known[record.run_id][1]) != _measured(record):
             place = known[record.run_id][0]
             raise RecordError(f"{path}: another record of this run is at {place}; run it again, or leave it out")
-    refuse_copies([*committed, *fresh])
+    refuse_contradictions([*committed, *fresh])
     standings = standings_of(board, place_runs(board, [*committed, *fresh], withdrawn))
     return replace(standings, given=frozenset(record.run_id for _, record in fresh))
 
@@ -135,16 +132,7 @@ def _landing(standings: Standings, runs: tuple[Run, ...], row: Row | None) -> La
         compared=len(gains),
         submitted=not any(run.record.run_id in standings.given for run in runs),
         missing=tuple(_missing(standings, runs[0], row)),
-        replaced=tuple(_replaced(standings, runs)) if row else (),
     )
-
-
-def _replaced(standings: Standings, runs: Iterable[Run]) -> Iterable[str]:
-    ours = {_place(run) for run in runs}
-    for other in standings.runs.unranked:
-        sound = why_unranked(other.record) is None and other.record.run_id not in standings.given
-        if sound and _place(other) in ours:
-            yield other.record.run_id
 
 
 def _missing(standings: Standings, run: Run, row: Row | None) -> Iterable[str]:

@@ -10,18 +10,29 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdbench.board import BOARDS, Board
 from kdbench.checks import read_record
 from kdbench.errors import RecordError
-from kdbench.records import MethodRef, PluginRef, Record, differing_pins, epoch_reaching, smoothed
+from kdbench.records import (
+    MethodRef,
+    PluginRef,
+    Predictions,
+    Record,
+    differing_pins,
+    epoch_reaching,
+    smoothed,
+    unpack_ids,
+)
 
 CONFIDENCE = 0.95
 NO_TEACHER = "none"
 RECORDS, WITHDRAWN = "records", "withdrawn"  # the folders of a board's files
 EQUAL = 1e-9  # shares closer than this differ by rounding only
+_UNDATED = "9999"  # after every day: a run that is not submitted displaces none that is
 _WEIGHT = "weight of "  # no option's name has a space
 Shared = Mapping[tuple[type[PluginRef], str], Mapping[str, Any]]
 _TRUST = {"maintainers": 0, "reproduced": 1, "self-reported": 2, "disputed": 3}
@@ -218,7 +229,7 @@ class Runs:
 def load_records(board: Board, boards: Path = BOARDS) -> list[tuple[Path, Record]]:
     """Every record of a board, in order of the file name. Raises RecordError for one that cannot be read.
 
-    So it does for two seeds of one row that measured the same: one of them is a copy.
+    So it does for two that cannot both be true, see `refuse_contradictions`.
     """
     return records_in(boards / board.name / RECORDS, board)
 
@@ -226,7 +237,7 @@ def load_records(board: Board, boards: Path = BOARDS) -> list[tuple[Path, Record
 def records_in(folder: Path, board: Board) -> list[tuple[Path, Record]]:
     """The records of a board that lie in a folder; raises as `load_records` does."""
     loaded = _placed_in(folder, board)
-    refuse_copies(loaded)
+    refuse_contradictions(loaded)
     return loaded
 
 
@@ -259,8 +270,17 @@ def misplaced(path: Path, record: Record) -> Iterator[str]:
         yield f"lies in {RECORDS}/ too; remove it there, or remove this file if it was reinstated"
 
 
-def refuse_copies(records: Sequence[tuple[Path, Record]]) -> None:
-    """Raise RecordError where two seeds of one row measured the same: one of them is a copy."""
+def refuse_contradictions(records: Sequence[tuple[Path, Record]]) -> None:
+    """Raise RecordError for two records that cannot both be true.
+
+    These are two seeds of one row that measured the same, one of which is a copy, and two that give the videos of
+    one test list different classes, in one of which the answers were edited: no record says so by itself.
+    """
+    _refuse_copies(records)
+    _refuse_other_answers(records)
+
+
+def _refuse_copies(records: Sequence[tuple[Path, Record]]) -> None:
     shared = shared_options([record for _, record in records])
     seen: dict[tuple[Any, ...], tuple[Path, Record]] = {}
     for path, record in records:
@@ -270,6 +290,31 @@ def refuse_copies(records: Sequence[tuple[Path, Record]]) -> None:
                 f"{path}: $.epochs and $.predictions: found those of {first} under another seed ({record.seed} and "
                 f"{known.seed}), expected two runs to differ; remove the copy"
             )
+
+
+def _refuse_other_answers(records: Sequence[tuple[Path, Record]]) -> None:
+    seen: dict[str, tuple[Path, Predictions, tuple[str, ...]]] = {}
+    for path, record in records:
+        told = [("$.predictions.labels", record.cell.test_list_sha256, record.predictions, record.classes)]
+        if transfer := record.transfer:
+            told.append(
+                ("$.transfer.predictions.labels", transfer.test_list_sha256, transfer.predictions, transfer.classes)
+            )
+        for place, test_list, predictions, classes in told:
+            first, known, names = seen.setdefault(test_list, (path, predictions, classes))
+            if not _same_answers(known.labels, names, predictions.labels, classes):
+                raise RecordError(
+                    f"{path}: {place}: found other classes for the test videos than in {first}, expected the same: "
+                    "both have the same test list; restore the one that was edited, or remove it"
+                )
+
+
+def _same_answers(labels: str, classes: tuple[str, ...], others: str, other_classes: tuple[str, ...]) -> bool:
+    """Whether packed labels name the same classes; the order of the classes and the packing may differ."""
+    if labels == others and classes == other_classes:
+        return True
+    ours, theirs = unpack_ids(labels), unpack_ids(others)
+    return [classes[at] for at in ours] == [other_classes[at] for at in theirs]
 
 
 def _measured(record: Record) -> tuple[Any, ...]:
@@ -283,11 +328,12 @@ def place_runs(
 ) -> Runs:
     """Sort records into ranked, stale and unranked runs and give each ranked one its paired baseline."""
     shared = shared_options([record for _, record in records])
+    known = {record.run_id: record for _, record in records}
     stale, unranked, sound = [], [], []
     for path, record in records:
         key = row_key(record, shared)
         differing = tuple(differing_pins(record, board.pins))
-        reason = why_unranked(record) or _outside(record, board)
+        reason = why_unranked(record) or _outside(record, board) or _misquoted(record, known)
         if differing:
             stale.append(Run(path, record, key, stale=differing, reason=reason))
         elif reason:
@@ -295,9 +341,10 @@ def place_runs(
         else:
             sound.append(Run(path, record, key))
     kept, repeats = _one_run_per_seed(sound)
+    kept, picked = _without_picked_seeds(kept, board.matrix.seeds)
     baselines = {pair_key(run): run.record for run in reversed(kept) if run.is_baseline}
     ranked = [replace(run, baseline=baselines.get(pair_key(run))) for run in kept]
-    apart = sorted(unranked + repeats, key=lambda run: run.record.run_id)
+    apart = sorted(unranked + repeats + picked, key=lambda run: run.record.run_id)
     return Runs(tuple(ranked), tuple(stale), tuple(apart), _withdrawn_runs(records, withdrawn))
 
 
@@ -322,18 +369,37 @@ def _outside(record: Record, board: Board) -> str | None:
     return None if known else f"subset seed {drawn} is not in the board's matrix"
 
 
+def _misquoted(record: Record, known: Mapping[str, Record]) -> str | None:
+    """The gap that a student closes, and whether its teacher is clean, rest on what it says of the teacher."""
+    teacher = record.teacher
+    own = known.get(teacher.run_id or "") if teacher else None
+    if teacher is None or own is None:
+        return None
+    same_score = teacher.top1 is None or abs(teacher.top1 - own.derived.top1) < EQUAL
+    if same_score and teacher.training_list_sha256 in (None, own.cell.training_list_sha256):
+        return None
+    return f"what it says of its teacher is not what the teacher's own record {own.run_id} says"
+
+
 def why_unranked(record: Record) -> str | None:
     """What keeps a record of the board's own pins from being ranked, or None."""
     if record.status != "complete":
         return f"the run is {record.status}"
     if record.teacher and not record.teacher.trusted:
         return "nobody has checked what its teacher was trained on"
+    if record.teacher and record.teacher.training_list_sha256 in _test_lists(record):
+        return "its teacher was trained on the test videos"
     if record.teacher and record.teacher.partial:
         return "some of its teacher's training videos were missing"
     verification = record.submission.verification
     if verification.state == "disputed":
         return f"disputed: {verification.note or 'no note given'}"
     return None
+
+
+def _test_lists(record: Record) -> set[str]:
+    transfer = record.transfer
+    return {record.cell.test_list_sha256} | ({transfer.test_list_sha256} if transfer else set())
 
 
 def row_key(record: Record, shared: Shared) -> RowKey:
@@ -387,8 +453,9 @@ def name_with_options(name: str, facts: Mapping[str, Any]) -> str:
 
 
 def is_baseline(record: Record) -> bool:
-    """Whether a record is of the board's baseline method, with its terms as the board weighs them."""
-    return record.method.name == record.pins["methods.baseline"] and not record.method.base_weights
+    """Whether a record is of the board's baseline method: no teacher, and the terms as the board weighs them."""
+    named = record.method.name == record.pins["methods.baseline"]
+    return named and record.teacher is None and not record.method.base_weights
 
 
 def pair_key(run: Run) -> tuple[Any, ...]:
@@ -413,15 +480,50 @@ def device_class(record: Record) -> str:
 
 
 def _one_run_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
-    """One run for each row and seed, the best verified first: a seed run twice is no second sample."""
+    """One run for each row and seed: a seed run twice is no second sample.
+
+    The best verified one counts, then the one that was submitted first: a later one may have been chosen by its result.
+    """
     chosen: dict[tuple[Any, ...], Run] = {}
     repeats = []
-    for run in sorted(runs, key=lambda run: (_TRUST[run.record.submission.verification.state], run.record.run_id)):
+    for run in sorted(runs, key=_first_to_count):
         first = chosen.setdefault((*run.key, run.record.seed), run)
         if first is not run:
             reason = f"repeats seed {run.record.seed} of run {first.record.run_id}"
             repeats.append(replace(run, reason=reason))
     return sorted(chosen.values(), key=lambda run: (run.key, run.record.seed)), repeats
+
+
+def _first_to_count(run: Run) -> tuple[int, str, str]:
+    submission = run.record.submission
+    return (_TRUST[submission.verification.state], submission.date or _UNDATED, run.record.run_id)
+
+
+def _without_picked_seeds(runs: Sequence[Run], own: Sequence[int]) -> tuple[list[Run], list[Run]]:
+    """The runs whose seed counts, and the others with the reason.
+
+    Who is free to name the seeds can run many and submit the best. A board's own seeds are known before the run;
+    further ones count where all of these are there, and one after another.
+    """
+    counted, picked = [], []
+    for _, group in groupby(runs, key=lambda run: run.key):
+        row = list(group)
+        taken = {run.record.seed for run in row}
+        first = last = max(own, default=-1) + 1
+        while last in taken:
+            last += 1
+        lacking = [seed for seed in own if seed not in taken] or [last]
+        for run in row:
+            seed = run.record.seed
+            if seed in own or (taken.issuperset(own) and first <= seed < last):
+                counted.append(run)
+            else:
+                before = ", ".join(map(str, lacking))
+                reason = (
+                    f"seed {seed} is out of turn: {before} would come first, so that no seed is picked by its result"
+                )
+                picked.append(replace(run, reason=reason))
+    return counted, picked
 
 
 def _level(record: Record) -> list[float]:

@@ -171,7 +171,8 @@ def folders(boards: Path = BOARDS) -> list[str]:
 
 def standings_of(board: Board, runs: Runs) -> Standings:
     """Rows with ranks, and coverage, from placed runs."""
-    by_row = [_row(board, key, tuple(group)) for key, group in groupby(runs.ranked, key=lambda run: run.key)]
+    devices = {run.record.run_id: device_class(run.record) for run in runs}
+    by_row = [_row(board, key, tuple(group), devices) for key, group in groupby(runs.ranked, key=lambda run: run.key)]
     rows: list[Row] = []
     for _, cell in groupby(sorted(by_row, key=_page_order), key=lambda row: row.key.cell):
         rows += rank_cell(list(cell))
@@ -190,13 +191,13 @@ def standings_of(board: Board, runs: Runs) -> Standings:
     )
 
 
-def _row(board: Board, key: RowKey, runs: tuple[Run, ...]) -> Row:
+def _row(board: Board, key: RowKey, runs: tuple[Run, ...], devices: Mapping[str, str]) -> Row:
     records = [run.record for run in runs]
     is_baseline = runs[0].is_baseline
     gains = [] if is_baseline else [run.gain for run in runs if run.gain is not None]
     accuracy = estimate([record.derived.top1 for record in records])
     assert accuracy is not None, "a row is a group of at least one run"
-    cost, with_teacher = _costs(records)
+    cost, with_teacher = _costs(records, devices)
     told = [record.pretext for record in records if record.pretext]
     return Row(
         key=key,
@@ -340,11 +341,15 @@ def _to_baseline(runs: Sequence[Run], share: float) -> Reached | None:
     return median_epoch([epoch for run in runs if (epoch := run.epochs_to_baseline(share)) is not None])
 
 
-def _costs(records: Sequence[Record]) -> tuple[float | None, float | None]:
-    """Mean seconds of a run without and with its teacher's training."""
-    if len({device_class(record) for record in records}) > 1:
+def _costs(records: Sequence[Record], devices: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """Mean seconds of a run without and with its teacher's training; `devices` are those of the board's runs by id."""
+    classes = {device_class(record) for record in records}
+    if len(classes) > 1:
         return None, None
     own = _mean([record.cost.wall_s for record in records])
+    sources = [name for record in records if record.teacher for name in (record.teacher.run_id or "").split("+")]
+    if any(name in devices and devices[name] not in classes for name in sources):
+        return own, None
     lessons = [record.teacher.train_s if record.teacher else 0.0 for record in records]
     known = [seconds for seconds in lessons if seconds is not None]
     return own, own + _mean(known) if len(known) == len(lessons) else None

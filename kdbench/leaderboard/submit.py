@@ -6,7 +6,7 @@ Each step checks the record and writes its file at once; what was said before is
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ import msgspec
 from kdbench.board import BOARDS
 from kdbench.checks import read_record
 from kdbench.errors import RecordError
-from kdbench.leaderboard.scoring import RECORDS, WITHDRAWN, misplaced
+from kdbench.leaderboard.scoring import RECORDS, WITHDRAWN, load_records, misplaced, refuse_contradictions
 from kdbench.leaderboard.standings import folders, read_board
 from kdbench.records import Event, Record, Submission, Verification, Withdrawal, differing_pins, to_json, write_record
 
@@ -35,9 +35,9 @@ def submit_run(
     """Copy RUN/record.json to its board and say where it went and how ("written to", "is already at", ...).
 
     Raises RecordError for a record that is unsound, failed, withdrawn (unless `reinstate`), or would replace
-    another one; BoardError for an unknown board.
+    another one; BoardError for an unknown board. What it says beside other records, `check_together` checks.
     """
-    source = run / "record.json" if run.is_dir() else run
+    source = _source(run)
     if run.is_dir() and not source.is_file():
         raise RecordError(f"{run}: has no record.json; the run has not finished: start it again, it will resume")
     record = read_record(source)
@@ -62,6 +62,20 @@ def submit_run(
         f"written (stale: {', '.join(stale)} differ from the board's, it is shown apart) to" if stale else "written to"
     )
     return place, note
+
+
+def check_together(runs: Iterable[Path], boards: Path = BOARDS) -> None:
+    """Raise RecordError where runs that shall be submitted contradict each other, or records of their board.
+
+    A board's records are read once for all of them. Runs that have no record yet are left to `submit_run`.
+    """
+    given: dict[str, dict[str, tuple[Path, Record]]] = {}
+    for source in filter(Path.is_file, map(_source, runs)):
+        record = read_record(source)
+        given.setdefault(record.board.name, {})[record.run_id] = (source, record)
+    for name, records in given.items():
+        others = load_records(read_board(name, boards), boards)
+        refuse_contradictions([*(other for other in others if other[1].run_id not in records), *records.values()])
 
 
 def withdraw(named: str, reason: str, boards: Path = BOARDS) -> tuple[Path, Path]:
@@ -152,6 +166,10 @@ def _files_of(board: Path) -> Iterator[Path]:
     yield from (board / RECORDS).glob("*.json")
 
 
+def _source(run: Path) -> Path:
+    return run / "record.json" if run.is_dir() else run
+
+
 def _apart(place: Path) -> Path:
     return place.parent.parent / WITHDRAWN / place.name
 
@@ -166,7 +184,8 @@ def _known(place: Path) -> Record | None:
 def _signed(record: Record, known: Record | None, **given: str | None) -> Record:
     """The record with what its submitter said; what was said before, and the board's verification, stays.
 
-    A new record is self-reported, whatever it says of itself: only a board's maintainers verify.
+    A new record is self-reported and of today, whatever it says of itself: only a board's maintainers verify, and
+    of two runs of one seed the earlier one counts.
     """
     before = known.submission if known else _unchecked(record.submission)
     said = {name: text for name, text in given.items() if text is not None}
@@ -176,7 +195,7 @@ def _signed(record: Record, known: Record | None, **given: str | None) -> Record
 
 
 def _unchecked(submission: Submission) -> Submission:
-    return msgspec.structs.replace(submission, verification=Verification(), withdrawn=None, earlier=())
+    return msgspec.structs.replace(submission, verification=Verification(), date=None, withdrawn=None, earlier=())
 
 
 def _reinstated(record: Record) -> Record:

@@ -82,7 +82,8 @@ def study(boards: Path, *records: Record, name: str = "slim-100pct", **matrix: A
 
 
 def taught_by(teacher: Record, hits: int, **changes: Any) -> Record:
-    return make_record(hits=hits, taught=True, teacher__run_id=teacher.run_id, **changes)
+    said = {"teacher__run_id": teacher.run_id, "teacher__top1": teacher.derived.top1}
+    return make_record(hits=hits, taught=True, **said, **changes)
 
 
 def test_every_pair_of_rows_is_corrected_for_all_pairs_of_the_cell(boards: Path) -> None:

@@ -81,10 +81,12 @@ def test_same_run_given_twice_counts_once(boards: Path, tmp_path: Path) -> None:
     assert len(landing.runs) == 1
 
 
-def test_run_of_a_seed_that_the_board_has_names_the_one_it_would_displace(boards: Path, tmp_path: Path) -> None:
-    committed = make_record(hits=14, taught=True, seed=0)
-    (landing,) = landed(boards, tmp_path, make_record(hits=13, taught=True, seed=0, run_id="a-first"))
-    assert landing.replaced == (committed.run_id,)
+def test_run_of_a_seed_that_the_board_has_displaces_no_run(boards: Path, tmp_path: Path) -> None:
+    committed = make_record(hits=14, taught=True, seed=0, submission={"date": "2024-01-01"})
+    write_records(boards, [committed])
+    (landing,) = landed(boards, tmp_path, make_record(hits=20, taught=True, seed=0, run_id="a-first"))
+    assert landing.row is None
+    assert landing.runs[0].reason == f"repeats seed 0 of run {committed.run_id}"
 
 
 # --- what is missing ---------------------------------------------------------------------------------------
@@ -105,10 +107,19 @@ def test_two_seeds_with_their_baselines_lack_nothing(boards: Path, tmp_path: Pat
 
 
 def test_run_of_a_seed_without_a_baseline_lacks_that_baseline(boards: Path, tmp_path: Path) -> None:
-    (landing,) = landed(boards, tmp_path, mine(12, seed=7))
-    baseline = "kdbench run --board small --student slim --fraction 1 --seed 7"
-    assert landing.missing[0] == f"a baseline run with seed 7: {baseline}"
+    half = {"cell__fraction": 0.5, "cell__training_list_sha256": "66" * 32}
+    _, landing = landed(boards, tmp_path, make_record(seed=0, **half), mine(12, seed=1, **half))  # type: ignore[arg-type]
+    baseline = "kdbench run --board small --student slim --fraction 0.5 --seed 1"
+    assert landing.missing[0] == f"a baseline run with seed 1: {baseline}"
     assert landing.place is None
+
+
+def test_run_of_a_seed_out_of_turn_is_told_which_seed_comes_first(boards: Path, tmp_path: Path) -> None:
+    _, landing = landed(boards, tmp_path, mine(12, seed=0), mine(12, seed=7))
+    assert landing.row is None
+    assert landing.runs[0].reason == (
+        "seed 7 is out of turn: 1, 2 would come first, so that no seed is picked by its result"
+    )
 
 
 def test_seed_that_no_baseline_run_has_needs_one_more(tmp_path: Path) -> None:

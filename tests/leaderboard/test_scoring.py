@@ -11,7 +11,7 @@ import pytest
 from kdbench.board import Board
 from kdbench.errors import RecordError
 from kdbench.leaderboard.scoring import Runs, estimate, load_records, median_epoch, milestone, place_runs, student_t
-from kdbench.records import Record
+from kdbench.records import Predictions, Record, pack_ids, unpack_ids
 from tests.factories import broken, make_record, trio, write_board, write_records
 
 
@@ -108,6 +108,47 @@ def test_seeds_with_the_same_predictions_and_other_losses_are_two_runs(tmp_path:
     assert len(load_records(board, tmp_path)) == 2
 
 
+def relabelled(record: Record, labels: list[int], names: list[str]) -> Record:
+    """The record with other labels and class names; its predictions stay as many right ones."""
+    wrong = [(label + 1) % len(names) for label in labels]
+    hits = round(record.derived.top1 * len(labels))
+    shown = Predictions(
+        packed=pack_ids([*labels[:hits], *wrong[hits:]]), labels=pack_ids(labels), in_top5=record.predictions.in_top5
+    )
+    return msgspec.structs.replace(record, predictions=shown, classes=tuple(names))
+
+
+def test_two_records_that_name_other_classes_for_the_same_test_videos_are_refused(tmp_path: Path, board: Board) -> None:
+    run = make_record(run_id="a")
+    labels = unpack_ids(run.predictions.labels)
+    edited = relabelled(make_record(run_id="b", seed=1), [labels[1], *labels[1:]], list(run.classes))
+    write_records(tmp_path, [run, edited])
+    folder = tmp_path / "small" / "records"
+    place, first = folder / "b.json", folder / "a.json"
+    said = f"{place}: $.predictions.labels: found other classes for the test videos than in {first}, expected the same"
+    with pytest.raises(RecordError, match=re.escape(said)):
+        load_records(board, tmp_path)
+
+
+def test_two_records_that_name_other_classes_for_the_same_transfer_videos_are_refused(
+    tmp_path: Path, board: Board
+) -> None:
+    run, other = make_record(run_id="a"), make_record(run_id="b", seed=1)
+    assert other.transfer is not None
+    transfer = msgspec.structs.replace(other.transfer, classes=("jump", "sit", "run", "walk"))
+    write_records(tmp_path, [run, msgspec.structs.replace(other, transfer=transfer)])
+    with pytest.raises(RecordError, match=r"b\.json: \$\.transfer\.predictions\.labels: found other classes"):
+        load_records(board, tmp_path)
+
+
+def test_another_order_of_the_classes_is_the_same_answer(tmp_path: Path, board: Board) -> None:
+    run = make_record(run_id="a")
+    labels = [len(run.classes) - 1 - label for label in unpack_ids(run.predictions.labels)]
+    turned = relabelled(make_record(run_id="b", seed=1), labels, list(reversed(run.classes)))
+    write_records(tmp_path, [run, turned])
+    assert len(load_records(board, tmp_path)) == 2
+
+
 def test_equal_numbers_in_two_rows_are_no_copies(tmp_path: Path, board: Board) -> None:
     run = make_record(run_id="a")
     student = msgspec.structs.replace(run.student, name="wide")
@@ -132,6 +173,26 @@ def test_run_of_an_untrusted_teacher_is_not_ranked(board: Board) -> None:
     assert [run.reason for run in runs.unranked] == ["nobody has checked what its teacher was trained on"]
 
 
+@pytest.mark.parametrize("test_list", ["22" * 32, "55" * 32])
+def test_run_whose_teacher_was_trained_on_a_test_list_is_not_ranked(board: Board, test_list: str) -> None:
+    (run,) = place(board, make_record(taught=True, teacher__training_list_sha256=test_list)).unranked
+    assert run.reason == "its teacher was trained on the test videos"
+
+
+@pytest.mark.parametrize("said", [{"teacher__top1": 0.6}, {"teacher__training_list_sha256": "77" * 32}])
+def test_run_that_says_of_its_teacher_what_the_teachers_own_record_does_not_is_not_ranked(
+    board: Board, said: dict[str, object]
+) -> None:
+    teacher = make_record(hits=16, student__name="broad")
+    taught = {"taught": True, "teacher__run_id": teacher.run_id}
+    sound, other = make_record(seed=0, **taught), make_record(seed=1, **taught, **said)  # type: ignore[arg-type]
+    runs = place(board, teacher, sound, other)
+    assert [run.record.seed for run in runs.ranked if run.record.teacher] == [0]
+    assert [run.reason for run in runs.unranked] == [
+        f"what it says of its teacher is not what the teacher's own record {teacher.run_id} says"
+    ]
+
+
 def test_run_of_a_partial_teacher_is_not_ranked(board: Board) -> None:
     (run,) = place(board, make_record(taught=True, teacher__partial=True)).unranked
     assert run.reason == "some of its teacher's training videos were missing"
@@ -148,6 +209,38 @@ def test_seed_that_was_run_twice_counts_once(board: Board) -> None:
     runs = place(board, second, first)
     assert [run.record.run_id for run in runs.ranked] == ["a"]
     assert [run.reason for run in runs.unranked] == ["repeats seed 0 of run a"]
+
+
+def test_of_two_runs_of_a_seed_the_one_that_was_submitted_first_counts(board: Board) -> None:
+    first = make_record(run_id="z", submission={"date": "2024-01-01"})
+    second = make_record(run_id="a", hits=20, submission={"date": "2024-01-02"})
+    undated = make_record(run_id="b", hits=20)
+    runs = place(board, undated, second, first)
+    assert [run.record.run_id for run in runs.ranked] == ["z"]
+
+
+def test_seeds_of_the_board_count_in_any_number_and_order(board: Board) -> None:
+    assert [run.record.seed for run in place(board, make_record(seed=2)).ranked] == [2]
+    runs = place(board, make_record(seed=2), make_record(seed=0))
+    assert [run.record.seed for run in runs.ranked] == [0, 2]
+
+
+def test_further_seeds_count_after_all_of_the_boards_and_one_after_another(board: Board) -> None:
+    runs = place(board, *trio([10, 11, 12]), *(make_record(seed=seed) for seed in (3, 4, 6, 9)))
+    assert [run.record.seed for run in runs.ranked] == [0, 1, 2, 3, 4]
+    assert [(run.record.seed, run.reason) for run in runs.unranked] == [
+        (6, "seed 6 is out of turn: 5 would come first, so that no seed is picked by its result"),
+        (9, "seed 9 is out of turn: 5 would come first, so that no seed is picked by its result"),
+    ]
+
+
+def test_further_seed_beside_some_of_the_boards_own_does_not_count(board: Board) -> None:
+    runs = place(board, make_record(seed=1), make_record(seed=3), make_record(seed=3, student__name="wide"))
+    assert [(run.key.student, run.record.seed) for run in runs.ranked] == [("slim", 1)]
+    assert [run.reason for run in runs.unranked] == [
+        "seed 3 is out of turn: 0, 2 would come first, so that no seed is picked by its result",
+        "seed 3 is out of turn: 0, 1, 2 would come first, so that no seed is picked by its result",
+    ]
 
 
 def test_run_on_a_draw_that_is_not_in_the_boards_matrix_is_not_ranked(tmp_path: Path) -> None:
@@ -192,6 +285,15 @@ def test_baseline_with_other_weights_is_a_row_and_no_reference(board: Board) -> 
     runs = place(board, make_record(method__base_weights={"action": 0.0}), make_record(taught=True))
     assert [run.baseline for run in runs.ranked] == [None, None]
     assert {run.key.method for run in runs.ranked} == {"alone (weight of action: 0)", "soft"}
+
+
+def test_run_with_a_teacher_is_no_baseline_whatever_its_method_is_called(board: Board) -> None:
+    weak = make_record(hits=1, taught=True, method__name="alone", teacher__spec="above")
+    runs = place(board, weak, make_record(hits=10), make_record(hits=12, taught=True))
+    assert {run.key.teacher: run.gain for run in runs.ranked} == pytest.approx(
+        {"none": 0, "above": -0.45, "broad": 0.1}
+    )
+    assert [run.key.teacher for run in runs.ranked if run.is_baseline] == ["none"]
 
 
 def test_options_are_part_of_the_row(board: Board) -> None:

@@ -171,6 +171,7 @@ def test_hostile_text_is_shown_as_text(boards: Path) -> None:
         student__name=HOSTILE,
         command=HOSTILE,
         classes=[HOSTILE, "b", "c", "d"],
+        cell__test_list_sha256="77" * 32,
         submission={"author": HOSTILE, "link": "javascript:alert(1)"},
         environment={HOSTILE: HOSTILE},
         run_id="hostile",
@@ -436,7 +437,7 @@ def test_another_author_changes_only_the_run_and_the_list_of_changes(boards: Pat
 
 def test_another_number_of_an_unpaired_run_changes_no_page_of_another_run_or_board(boards: Path) -> None:
     write_board(boards, "other")
-    changed = changed_by(boards, *(make_record(hits=hits, seed=9, run_id="x") for hits in (10, 12)))
+    changed = changed_by(boards, *(make_record(hits=hits, seed=3, run_id="x") for hits in (10, 12)))
     runs = {name for name in changed if "/runs/" in name}
     assert runs == {f"small/runs/x{ending}" for ending in (".html", ".csv", ".json.gz")}
     assert not [
@@ -451,8 +452,8 @@ def test_another_number_of_an_unpaired_run_changes_no_page_of_another_run_or_boa
 
 
 def test_another_number_of_a_baseline_changes_the_pages_of_the_runs_that_are_paired_with_it(boards: Path) -> None:
-    write_records(boards, [make_record(seed=9, run_id="paired", hits=16, taught=True)])
-    changed = changed_by(boards, *(make_record(hits=hits, seed=9, run_id="x") for hits in (10, 12)))
+    write_records(boards, [make_record(seed=3, run_id="paired", hits=16, taught=True)])
+    changed = changed_by(boards, *(make_record(hits=hits, seed=3, run_id="x") for hits in (10, 12)))
     assert {name for name in changed if "/runs/" in name and name.endswith(".html")} == {
         "small/runs/x.html",
         "small/runs/paired.html",
@@ -460,9 +461,9 @@ def test_another_number_of_a_baseline_changes_the_pages_of_the_runs_that_are_pai
 
 
 def test_run_page_leads_to_its_cell_and_its_paired_baseline(boards: Path) -> None:
-    baseline = make_record(seed=9, run_id="alone")
+    baseline = make_record(seed=3, run_id="alone")
     write_records(boards, [baseline])
-    page = run_page(boards, make_record(seed=9, hits=16, taught=True, run_id="taught"))
+    page = run_page(boards, make_record(seed=3, hits=16, taught=True, run_id="taught"))
     assert {"../cells/slim-100pct.html", "alone.html"} <= {link.get("href") for link in page.all("a")}
 
 

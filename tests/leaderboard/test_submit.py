@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kdbench.checks import read_record
 from kdbench.errors import RecordError
 from kdbench.leaderboard.scoring import load_records
 from kdbench.leaderboard.standings import read_standings
-from kdbench.leaderboard.submit import files_below, find_record, mark, problems_of_place, submit_run, withdraw
+from kdbench.leaderboard.submit import (
+    check_together,
+    files_below,
+    find_record,
+    mark,
+    problems_of_place,
+    submit_run,
+    withdraw,
+)
 from kdbench.records import Event, Record, to_json
 from tests.factories import make_record, trio, write_board, write_records
 
@@ -137,6 +146,43 @@ def test_run_cannot_bring_its_own_history(boards: Path, tmp_path: Path) -> None:
     history = {"earlier": [{"what": "maintainers", "date": "2024-01-01"}]}
     place, _ = submit_run(in_folder(tmp_path, make_record(submission=history)), boards)
     assert read_record(place).submission.earlier == ()
+
+
+def test_run_cannot_bring_its_own_day(boards: Path, tmp_path: Path) -> None:
+    place, _ = submit_run(in_folder(tmp_path, make_record(submission={"date": "2999-01-01"})), boards)
+    assert str(read_record(place).submission.date) < "2999-01-01"
+
+
+def test_day_of_the_first_submission_stays(boards: Path, tmp_path: Path) -> None:
+    record = committed(boards)
+    place, word = submit_run(in_folder(tmp_path, make_record()), boards, link="https://example.org")
+    submission = read_record(place).submission
+    assert (word, submission.date, submission.author) == ("written to", "2024-01-01", "ada")
+    assert record.submission.link is None
+
+
+# --- beside other records ----------------------------------------------------------------------------------
+
+
+def test_copy_of_a_committed_run_under_another_seed_is_refused_before_it_is_written(
+    boards: Path, tmp_path: Path
+) -> None:
+    record = committed(boards)
+    copy = msgspec.structs.replace(record, run_id="copy", seed=1)
+    with pytest.raises(RecordError, match="under another seed"):
+        check_together([in_folder(tmp_path, copy)], boards)
+
+
+def test_copies_among_the_given_runs_are_refused(boards: Path, tmp_path: Path) -> None:
+    record = make_record()
+    runs = [in_folder(tmp_path, record), tmp_path / "copy.json"]
+    runs[1].write_text(to_json(msgspec.structs.replace(record, run_id="copy", seed=1)), encoding="utf-8")
+    with pytest.raises(RecordError, match="under another seed"):
+        check_together(runs, boards)
+
+
+def test_run_that_is_on_the_board_already_is_no_copy_of_itself(boards: Path, tmp_path: Path) -> None:
+    check_together([in_folder(tmp_path, committed(boards)), tmp_path / "not-finished"], boards)
 
 
 # --- checking ----------------------------------------------------------------------------------------------

@@ -100,6 +100,16 @@ def test_cost_is_given_with_and_without_the_teacher(board: Board) -> None:
     assert (row.cost_s, row.cost_with_teacher_s) == (52.0, 152.0)
 
 
+@pytest.mark.parametrize(("name", "total"), [("Plain CPU", 152.0), ("Other CPU", None)])
+def test_cost_with_a_teacher_that_was_trained_on_another_device_is_not_given(
+    board: Board, name: str, total: float | None
+) -> None:
+    device = {"device": {"type": "cpu", "name": name, "count": 1}, "threads": 2}
+    teacher = make_record(hits=16, student__name="broad", environment=device)
+    row = taught_row(stand(board, teacher, make_record(taught=True, teacher__run_id=teacher.run_id)))
+    assert (row.cost_s, row.cost_with_teacher_s) == (52.0, total)
+
+
 def test_cost_with_a_teacher_of_unknown_training_is_unknown(board: Board) -> None:
     row = taught_row(stand(board, make_record(taught=True, teacher__train_s=None)))
     assert (row.cost_s, row.cost_with_teacher_s) == (52.0, None)
