@@ -10,9 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 from kdbench.leaderboard import formats
-from kdbench.leaderboard.cellpage import label_of
+from kdbench.leaderboard.boardcharts import label_of
 from kdbench.leaderboard.cellstudy import csv_line
 from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, line_chart
+from kdbench.leaderboard.comparepage import best_of
+from kdbench.leaderboard.comparepage import label_of as row_label
+from kdbench.leaderboard.definitions import definitions
 from kdbench.leaderboard.profiles import Profile, epochs_needed, performance_profiles, staircase
 from kdbench.leaderboard.scoring import RowKey
 from kdbench.leaderboard.standings import Row, Standings, entry_of, named_cells
@@ -26,7 +29,7 @@ Entry = tuple[str, str]
 
 @dataclass(frozen=True)
 class Place:
-    """A cell with its leading row, its baseline, and how many runs it has."""
+    """A cell with its leading row, its baseline, how many runs it has, and whether some are not submitted."""
 
     name: str
     key: RowKey
@@ -34,6 +37,7 @@ class Place:
     baseline: Row | None
     rows: int
     runs: int
+    given: bool
 
 
 @dataclass(frozen=True)
@@ -53,22 +57,24 @@ def cells_context(standings: Standings) -> dict[str, Any]:
         "board": standings.board,
         "places": places_of(standings),
         "redrawn": len({row.key.subset_seed for row in standings.rows}) > 1,
+        "label_of": row_label,
+        "profile": definitions(standings.board)["profile"],
         "measures": measures,
         "charts": [profile_chart(measure, styles) for measure in measures],
-        "legend": [(style, name_of(entry)) for entry, style in styles.items()],
+        "legend": [(style, label_of(entry)) for entry, style in styles.items()],
         "factors": FACTORS,
-        "labels": [[name_of((each.teacher, each.method)) for each in measure.profiles] for measure in measures],
+        "labels": [[label_of((each.teacher, each.method)) for each in measure.profiles] for measure in measures],
         "columns": COLUMNS,
     }
 
 
 def places_of(standings: Standings) -> list[Place]:
-    """Every cell in the board's order; the leading row is that of the largest mean gain."""
+    """Every cell in the board's order; the leading row is its best one, see `best_of`."""
     found = []
     for name, rows in named_cells(standings.rows).items():
-        lead = next((row for row in rows if row.gain and not row.is_baseline), None)
         baseline = next((row for row in rows if row.is_baseline), None)
-        found.append(Place(name, rows[0].key, lead, baseline, len(rows), sum(len(row.runs) for row in rows)))
+        runs, given = sum(len(row.runs) for row in rows), any(map(standings.holds_given, rows))
+        found.append(Place(name, rows[0].key, best_of(rows), baseline, len(rows), runs, given))
     return found
 
 
@@ -106,7 +112,7 @@ def profile_chart(measure: Measure, styles: dict[Entry, int]) -> Markup:
     step = next(step for step in (0.02, 0.05, 0.1, 0.25, 0.5, 1.0) if (end - 1) / step <= 5.001)
     ticks = tuple((1 + at * step, f"{1 + at * step:g}") for at in range(int((end - 1) / step + 1.001)))
     series = [
-        Series(name_of((each.teacher, each.method)), _corners(each, end), style, markers=False)
+        Series(label_of((each.teacher, each.method)), _corners(each, end), style, markers=False)
         for each, style in sorted(drawn, key=lambda pair: -pair[1])
     ]
     x = Axis(1.0, end, ticks, "times as much as the best of the cell")
@@ -116,11 +122,6 @@ def profile_chart(measure: Measure, styles: dict[Entry, int]) -> Markup:
 
 def _corners(profile: Profile, end: float) -> tuple[tuple[float, float], ...]:
     return staircase([step for step in profile.steps if step[0] <= end], 1.0, end)
-
-
-def name_of(entry: Entry) -> str:
-    """ "soft, teacher broad"."""
-    return label_of(RowKey("", 0, 1.0, 0, "", *entry))
 
 
 def profiles_csv(standings: Standings) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,16 +10,29 @@ from markupsafe import Markup
 
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.answer import answer_of
-from kdbench.leaderboard.cellstudy import CURVE_COLUMNS, PAIR_COLUMNS, CellStudy, curve_of
+from kdbench.leaderboard.cellstudy import CURVE_COLUMNS, PAIR_COLUMNS, CellStudy, Likeness, curve_of
 from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, epoch_axis, line_chart, share_axis, thinned
+from kdbench.leaderboard.comparepage import best_of
+from kdbench.leaderboard.comparepage import label_of_key as label_of
+from kdbench.leaderboard.definitions import Definition, definitions
 from kdbench.leaderboard.pairwise import ClassGain
 from kdbench.leaderboard.profiles import reached_by, staircase
-from kdbench.leaderboard.scoring import EQUAL, NO_TEACHER, RowKey
+from kdbench.leaderboard.scoring import EQUAL, RowKey
 from kdbench.leaderboard.standings import STAGES, Row
 
 LEVEL = 0.05  # of the corrected p, below which two rows are said to differ
 MANY_CLASSES, ENDS, FEW = 24, 10, 3  # classes shown whole; else so many from either end, and of other rows
 MANY_RANKS = 12
+CHART_WIDTH = 380  # of the two charts that stand side by side
+TESTS = ("pair-p", "corrected-p")
+# The definitions behind the button of a column, by the first one's anchor; see definitions.py.
+ABOUT_ROWS = (
+    *(("accuracy", "interval"), ("gain", "interval"), ("rank",), ("cost",), ("cost-with-teacher",), ("run-clips",)),
+    ("seeds",),
+)
+ABOUT_AGREEMENT = tuple((f"agreement-{name}", "kappa") for name in ("teacher", "untaught", "baseline", "seeds"))
+ABOUT_CLASSES = (("class-gain",),)
+ABOUT_VARIANCE = (("subset",), ("training-seed",), ("rest",))
 
 
 @dataclass(frozen=True)
@@ -51,13 +64,15 @@ class Extremes:
 
 def cell_context(name: str, study: CellStudy) -> dict[str, Any]:
     """The names that the cell template uses; `name` is that of the cell's files."""
-    board, rows = study.standings.board, study.rows
+    board, rows, words = study.standings.board, study.rows, definitions(study.standings.board)
     answer = answer_of(replace(study.standings, rows=rows, overall=None))
     drawn = rows[:STYLES]
     differing = sum(pair.corrected < LEVEL for pair in study.pairs)
     return {
         "name": name,
+        "standings": study.standings,
         "board": board,
+        "given": sum(run.record.run_id in study.standings.given for row in rows for run in row.runs),
         "key": rows[0].key,
         "place": place_of(study),
         "sentence": answer.sentence,
@@ -72,14 +87,33 @@ def cell_context(name: str, study: CellStudy) -> dict[str, Any]:
         "shown": study.shown,
         "left_out": len(rows) - len(study.shown),
         "family": study.family,
+        "tested": len(study.pairs),
         "differing": differing,
-        "likenesses": [each for each in study.likenesses if any((each.teacher, each.baseline, each.seeds))],
+        "likenesses": known_likenesses(study),
         "best": best_classes(study),
         "others": list(other_classes(study)),
         "variances": study.variances,
         "subsets": sorted({key.subset_seed for key in _siblings(study)}),
         "columns": {"curves": CURVE_COLUMNS, "pairs": PAIR_COLUMNS},
+        "tests": [words[anchor] for anchor in TESTS],
+        "abouts": abouts(study, words),
     }
+
+
+def known_likenesses(study: CellStudy) -> list[Likeness]:
+    """The rows whose runs have another to be compared with."""
+    return [each for each in study.likenesses if any((each.teacher, each.baseline, each.seeds))]
+
+
+def abouts(study: CellStudy, words: Mapping[str, Definition]) -> dict[str, list[Definition]]:
+    """What the buttons of the columns say that the page of this cell has, by the first definition's anchor."""
+    wanted = (
+        *ABOUT_ROWS,
+        *(ABOUT_AGREEMENT if known_likenesses(study) else ()),
+        *(ABOUT_CLASSES if study.classes else ()),
+        *(ABOUT_VARIANCE if study.variances else ()),
+    )
+    return {anchors[0]: [words[anchor] for anchor in anchors] for anchors in wanted}
 
 
 def place_of(study: CellStudy) -> str:
@@ -99,23 +133,18 @@ def _siblings(study: CellStudy) -> list[RowKey]:
 
 def basis_of(rows: Sequence[Row]) -> Iterator[str]:
     """What the answer rests on: the leading row, the baseline, and how many runs there are."""
-    gains = [row for row in rows if row.gain and not row.is_baseline]
-    if gains:
-        lead = max(gains, key=lambda row: (row.gain.mean if row.gain else 0.0, row.key))
+    lead = best_of(rows)
+    if lead and lead.gain:
+        told = formats.half(lead.gain) or f"({formats.spread(lead.gain)})"
+        larger = any(row.gain.mean > lead.gain.mean for row in rows if row.gain)
+        which = "The largest mean gain with an interval" if larger else "The largest mean gain"
         rank = f", rank {lead.rank}" if lead.rank else ""
-        assert lead.gain is not None, "chosen among those with a gain"
-        gain = f"{formats.points(lead.gain.mean)} {formats.half(lead.gain) or f'({formats.spread(lead.gain)})'}"
-        yield f"The largest mean gain is that of {label_of(lead.key)}: {gain} points{rank}."
+        yield f"{which} is that of {label_of(lead.key)}: {formats.points(lead.gain.mean)} {told} points{rank}."
     for row in rows:
         if row.is_baseline:
             found = f"{formats.percent(row.accuracy.mean)} {formats.half(row.accuracy)}".rstrip()
             yield f"Without a teacher the student reaches {found} %."
     yield f"{formats.counted(len(rows), 'row')} with {formats.counted(sum(len(row.runs) for row in rows), 'run')}."
-
-
-def label_of(key: RowKey) -> str:
-    """ "soft, teacher broad"."""
-    return f"{key.method}, no teacher" if key.teacher == NO_TEACHER else f"{key.method}, teacher {key.teacher}"
 
 
 # --- charts ------------------------------------------------------------------------------------------------
@@ -131,7 +160,7 @@ def curve_chart(rows: Sequence[Row]) -> Markup:
     y = share_axis([value for each in series for _, value in each.points], "accuracy, %")
     marks = tuple((float(mark.epoch), mark.stage) for mark in first.stages)
     title = "Mean 1-view test accuracy by epoch"
-    return line_chart(Panel(title, tuple(reversed(series)), epoch_axis(len(first.epochs)), y, marks))
+    return line_chart(Panel(title, tuple(reversed(series)), epoch_axis(len(first.epochs)), y, marks, width=CHART_WIDTH))
 
 
 def rank_chart(rows: Sequence[Row]) -> Markup:
@@ -145,7 +174,8 @@ def rank_chart(rows: Sequence[Row]) -> Markup:
     places = [1, *range(step, len(rows) + 1, step)] if step > 1 else list(range(1, len(rows) + 1))
     y = Axis(len(rows) + 0.4, 0.6, tuple((float(place), str(place)) for place in places), "place by accuracy")
     x = Axis(-0.25, 2.25, tuple((float(at), stage) for at, stage in enumerate(STAGES)), "stage of training")
-    return line_chart(Panel("Place by accuracy at the end of each stage", tuple(reversed(series)), x, y))
+    title = "Place by accuracy at the end of each stage"
+    return line_chart(Panel(title, tuple(reversed(series)), x, y, width=CHART_WIDTH))
 
 
 def survival_charts(study: CellStudy) -> Iterator[Figure]:
@@ -208,7 +238,7 @@ def best_classes(study: CellStudy) -> dict[str, Any] | None:
         "gains": gains if whole else (*gains[:ENDS], *gains[-ENDS:]),
         "hidden": 0 if whole else len(gains) - 2 * ENDS,
         "seeds": row.gain.n if row.gain else len(row.runs),
-        "reach": max(0.01, *(abs(gain.gain) for gain in gains)),
+        "reach": 1.05 * max(0.01, *(abs(gain.gain) for gain in gains)),  # else the axis cuts the farthest dot
     }
 
 

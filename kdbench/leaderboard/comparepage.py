@@ -18,6 +18,7 @@ from markupsafe import Markup
 from kdbench.board import Board
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, epoch_axis, line_chart, share_axis
+from kdbench.leaderboard.definitions import definitions
 from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Reached, RowKey, pair_key, student_t
 from kdbench.leaderboard.standings import STAGES, Row, Standings, row_id
 
@@ -139,7 +140,7 @@ def rows_json(standings: Standings) -> Markup:
     data = {
         "epochs": shown_epochs(board),
         "stages": list(zip(board.stage_epochs, STAGES, strict=True)),
-        "columns": [column[:2] for column in _columns(standings, standings.rows[0])] if standings.rows else [],
+        "columns": _heads(standings),
         "t": [student_t(freedom) for freedom in range(1, max(2, most))],
         "settings": [tests.setdefault(setting[-2:], len(tests)) for setting in settings],
         "start": [row_id(row.key) for row in first_shown(standings)],
@@ -189,27 +190,27 @@ def _draw(key: RowKey) -> str:
 
 
 def _columns(standings: Standings, row: Row) -> Iterator[tuple[str, str, str]]:
-    """The cells of a row in the table: head, what it means, text."""
+    """The cells of a row in the table: head, the definition that says what it means, text."""
     evaluation = standings.board.evaluation
-    yield (
-        "Early",
-        "Accuracy at the end of the early stage, mean over seeds, in per cent",
-        formats.percent(row.stages["early"]),
-    )
-    yield "Middle", "Accuracy at the end of the middle stage, in per cent", formats.percent(row.stages["middle"])
-    yield "Accuracy", "Top-1 of the last epoch, mean over seeds and 95 % interval, in per cent", _share(row.accuracy)
-    yield "Gain", "Accuracy minus that of the paired baseline run, in points", _gain(row)
-    yield "Rank", "By gain, within a student and fraction", row.rank or formats.NOTHING
+    yield "Early", "stages", formats.percent(row.stages["early"])
+    yield "Middle", "stages", formats.percent(row.stages["middle"])
+    yield "Accuracy", "accuracy", _share(row.accuracy)
+    yield "Gain", "gain", _gain(row)
+    yield "Rank", "rank", row.rank or formats.NOTHING
     for share in evaluation.baseline_milestones:
-        says = "Epochs until the run reaches this share of its paired baseline's last 1-view accuracy"
-        yield f"{formats.fraction(share)} of baseline", says, _epochs(row.to_baseline[f"{share:g}"])
+        yield f"{formats.fraction(share)} of baseline", "of-baseline", _epochs(row.to_baseline[f"{share:g}"])
     for goal in evaluation.milestones:
-        says = "Epochs until the 1-view accuracy reaches this value"
-        yield formats.fraction(goal), says, _epochs(row.milestones.get(f"{goal:g}"))
-    yield "One run", "Mean wall-clock time of one run on its device", formats.seconds(row.cost_s)
-    yield "With teacher", "One run and its teacher's training", formats.seconds(row.cost_with_teacher_s)
+        yield formats.fraction(goal), "milestones", _epochs(row.milestones.get(f"{goal:g}"))
+    yield "One run", "cost", formats.seconds(row.cost_s)
+    yield "With teacher", "cost-with-teacher", formats.seconds(row.cost_with_teacher_s)
     if len({device for each in standings.rows for device in each.devices}) > 1:
-        yield "Device", "Times are comparable only on one device", "; ".join(row.devices)
+        yield "Device", "device", "; ".join(row.devices)
+
+
+def _heads(standings: Standings) -> list[tuple[str, str]]:
+    """The heads of the table with what they mean."""
+    words = definitions(standings.board)
+    return [(head, words[anchor].text) for row in standings.rows[:1] for head, anchor, _ in _columns(standings, row)]
 
 
 def _share(value: Estimate) -> str:

@@ -212,8 +212,8 @@ CHAPTERS = (
                 "95\u00a0% interval",
                 "Student's t over the seeds, printed as ± half its width. One seed has none, nor have seeds that all "
                 "gave the same value: accuracies come in steps of one video, so a few may agree by chance.",
-                "An interval that holds zero means that these seeds cannot tell the gain from none. It holds for one "
-                "row; with many rows some will differ from zero by chance.",
+                "An interval that holds zero means that these seeds cannot tell the gain from none. It speaks of other "
+                "training seeds, not of other videos, and of one row; of many rows some differ from zero by chance.",
             ),
             Definition(
                 "rank",
@@ -268,6 +268,101 @@ CHAPTERS = (
                 "Share of baseline",
                 "Epochs until a run reaches this share of the last 1-view accuracy of its own baseline run.",
                 "At 100 % it says when the student with a teacher is where it ends without one.",
+            ),
+            Definition(
+                "milestone-seconds",
+                "Seconds to an accuracy",
+                "Seconds of training and of waiting for data until then, with those of the method's own phases before. "
+                "Epochs, steps and samples are those of the board's own training: they leave the phases out.",
+                "Evaluation and checkpoints are not counted.",
+            ),
+        ),
+    ),
+    Chapter(
+        "tests",
+        "Row against row",
+        "The page of a cell sets its rows against each other, their teachers and their baseline by the answers that "
+        "their runs gave to the same test videos.",
+        (
+            Definition(
+                "pair-p",
+                "p of a pair",
+                "How often chance alone gives as large a difference between two rows, if every video that only one of "
+                "them had right were as likely to favour either: McNemar's exact test with the mid-p correction.",
+                "With several seeds the runs are paired seed by seed and a video's answers are added up first, because "
+                "the seeds share the test videos and are no new samples. It speaks of these trained networks on other "
+                "videos and says nothing of other seeds; the interval of the gain does that.",
+            ),
+            Definition(
+                "corrected-p",
+                "Corrected p",
+                "The p of a pair after Holm's correction for all pairs of rows of the cell. Where only some of the "
+                "rows are tested, it is an upper bound.",
+                "The file of the pairs has the p of each seed uncorrected.",
+            ),
+            Definition(
+                "agreement-teacher",
+                "With its teacher",
+                "Share of the test videos to which student and teacher give the same class, right or wrong, as the "
+                "mean over seeds. Given only where the teacher's own run is on the board.",
+            ),
+            Definition(
+                "agreement-untaught",
+                "Baseline with that teacher",
+                "Share of the test videos to which the paired run without a teacher gives the same class as that "
+                "teacher: what needs no teaching.",
+            ),
+            Definition(
+                "agreement-baseline",
+                "With its baseline",
+                "Share of the test videos to which the run and its paired run without a teacher give the same class.",
+            ),
+            Definition(
+                "agreement-seeds",
+                "With its next seed",
+                "Share of the test videos to which two runs of the row that differ in the seed alone give the same "
+                "class.",
+            ),
+            Definition(
+                "kappa",
+                "Kappa",
+                "Cohen's: agreement beyond what two runs that name each class as often as these do would reach by "
+                "chance. 1 is always, 0 is chance.",
+                "Two better runs agree more often without any teaching, which is what the agreement of the baseline "
+                "with the teacher shows.",
+            ),
+            Definition(
+                "class-gain",
+                "Gain of a class",
+                "Share of the class's test videos that were right minus that of the paired run, as a mean over seeds.",
+                "A class has few videos: one of them is a large step, and of many classes some move far by chance.",
+            ),
+            Definition(
+                "subset",
+                "Subset",
+                "Standard deviation of accuracy that comes from which videos were drawn for the fraction.",
+                "Estimated, like the next two, as random effects in an analysis of variance over the training seeds "
+                "that all subsets share: with few degrees of freedom roughly.",
+            ),
+            Definition(
+                "training-seed",
+                "Training seed",
+                "Standard deviation of accuracy that comes from first weights, order of the videos and augmentation.",
+            ),
+            Definition(
+                "rest",
+                "Rest",
+                "Standard deviation of accuracy that subset and training seed leave unexplained.",
+            ),
+            Definition(
+                "profile",
+                "Performance profile",
+                "In what share of its cells an entry, which is a teacher and a method, is within a factor of the best "
+                "entry of the cell, by its errors or its epochs (Dolan and Moré, 2002; Dahl et al., 2023). An accuracy "
+                "that the median run never reached counts as infinitely far.",
+                "Entries are judged over the cells in which they have runs, and the number says how many: two profiles "
+                "over different cells are not to be compared closely. A cell with one entry compares nothing and is "
+                "left out.",
             ),
         ),
     ),
@@ -383,6 +478,12 @@ CHAPTERS = (
                 "Teacher clips a step",
                 "Clips that are shown to the teacher, and to networks of the method's own, in each training step: "
                 "what the lesson adds to the arithmetic.",
+            ),
+            Definition(
+                "run-clips",
+                "Teacher's clips",
+                "Clips that the teacher, and networks of the method's own, were shown at most in one run, as the mean "
+                "over the row's runs. Those of the method's own phases are not recorded.",
             ),
             Definition(
                 "extra-parameters",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,6 +14,8 @@ from markupsafe import Markup
 
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.charts import Panel, Series, epoch_axis, line_chart, plain_axis, share_axis, swatch, thinned
+from kdbench.leaderboard.pagenames import method_name, plugin_name, teacher_name
+from kdbench.leaderboard.pluginpage import KINDS, plugins_in
 from kdbench.leaderboard.protocolpage import value_text
 from kdbench.leaderboard.scoring import Run, device_class
 from kdbench.leaderboard.standings import Standings
@@ -66,6 +68,7 @@ def run_context(standings: Standings, run: Run) -> dict[str, Any]:
         "milestones": run.milestones(),
         "settings": described(settings(run)),
         "teacher": described(teacher_facts(record)),
+        "given": standings.given & {each.run_id for each in (record, run.baseline) if each},
         "costs": described(costs(record)),
         "environment": described(environment(record)),
         "device": device_class(record),
@@ -84,7 +87,7 @@ def title_of(run: Run) -> str:
 def accuracy_chart(run: Run) -> Markup:
     """1-view test accuracy by epoch, with the paired baseline's and the ends of the stages."""
     record = run.record
-    series = [Series(title_of(run), _curve(record), 1, markers=False)]
+    series = [Series("this run", _curve(record), 1, markers=False)]
     if run.baseline and not run.is_baseline:
         series.insert(0, Series("paired baseline", _curve(run.baseline), 0, markers=False))
     y = share_axis([y for each in series for _, y in each.points], "accuracy, %")
@@ -132,7 +135,9 @@ def phases_of(record: Record) -> list[tuple[str, list[str], Markup]]:
 
 
 def _losses(epoch: Epoch | PhaseEpoch, terms: Sequence[str]) -> list[str]:
-    return [formats.number(epoch.losses[term]) if term in epoch.losses else formats.NOTHING for term in terms]
+    """Three digits: the CSV has them all."""
+    values = [f"{epoch.losses[term]:.3g}" if term in epoch.losses else formats.NOTHING for term in terms]
+    return [value.replace("-", formats.MINUS) for value in values]
 
 
 def class_rows(scores: Iterable[ClassScore]) -> Markup:
@@ -142,7 +147,7 @@ def class_rows(scores: Iterable[ClassScore]) -> Markup:
         share = formats.percent(each.right / each.videos) if each.videos else formats.NOTHING
         name, taken = _text(each.name), _text(each.mistaken_for)
         counts = f"{each.right} of {each.videos}<td>{share}"
-        lines.append(f'<tr><th scope="row">{name}<td>{counts}<td class="text">{taken}\n')
+        lines.append(f'<tr><th scope="row">{name}<td>{counts}<td>{taken}\n')
     return Markup("".join(lines))  # noqa: S704 - the names are escaped above
 
 
@@ -169,24 +174,35 @@ def class_scores(record: Record) -> list[ClassScore]:
 
 
 def settings(run: Run) -> Iterator[tuple[str, Any]]:
-    """What was trained, on which videos, under which pins."""
+    """What was trained, on which videos, under which pins. A method and a plugin of any run have their pages."""
     record, cell = run.record, run.record.cell
     counts = f"{cell.num_training_videos} for training (subset seed {cell.subset_seed}), {cell.num_test_videos}"
     yield "Videos", f"{cell.dataset}, split {cell.split}: {counts} for testing"
-    yield "Lists", f"training {_digest(cell.training_list_sha256)}, test {_digest(cell.test_list_sha256)}"
+    yield "Lists, sha256", f"training {cell.training_list_sha256[:12]}…, test {cell.test_list_sha256[:12]}…"
     if record.missing_videos:
         yield "Missing videos", record.missing_videos
     yield "Metric", cell.metric
     student, method = record.student, record.method
     size = f"{student.params:,} parameters, {formats.number(student.gmacs)} GMACs a clip"
-    yield "Student", f"{run.key.student}, {size}; {student.distribution} {student.version}"
-    yield "Method", f"{run.key.method}; {method.distribution} {method.version}"
+    yield "Student", f"{run.key.student}, {size}"
+    yield "Method", _link(f"../{method_name(run.key.method)}", run.key.method)
     if method.options:
         yield "Options", ", ".join(f"{name} = {method.options[name]}" for name in sorted(method.options))
+    yield "Plugins", Markup("; ").join(plugins_of(record))
     pins = Markup('those of <a href="../protocol.html">the board</a>')
     yield "Pins", f"differ in {', '.join(run.stale)}" if run.stale else pins
     if record.tuning:
         yield "Tuning", record.tuning
+
+
+def plugins_of(record: Record) -> Iterator[Markup]:
+    """The plugins of a record by the distribution they are from, each with its page."""
+    found = defaultdict[tuple[str, str], list[Markup]](list)
+    for kind, plugin in plugins_in(record):
+        link = _link(f"../../{plugin_name(kind, plugin.name)}", plugin.name)
+        found[plugin.distribution, plugin.version].append(Markup("{} {}").format(KINDS[kind].lower(), link))
+    for (distribution, version), links in found.items():
+        yield Markup("{} of {} {}").format(Markup(", ").join(links), distribution, version)
 
 
 def teacher_facts(record: Record) -> Iterator[tuple[str, str]]:
@@ -197,14 +213,14 @@ def teacher_facts(record: Record) -> Iterator[tuple[str, str]]:
     seen = "not declared" if teacher.dataset is None else f"{teacher.dataset}, split {teacher.split}"
     if teacher.fraction is not None:
         seen += f", {formats.fraction(teacher.fraction)} of its training videos"
-    yield "Teacher", teacher.spec
+    yield "Teacher", _link(f"../{teacher_name(teacher.spec)}", teacher.spec)
     yield "Backbone", teacher.backbone
     yield "Has seen", seen
     same = teacher.training_list_sha256 == record.cell.training_list_sha256
     yield "Training list", "the student's own" if same else _digest(teacher.training_list_sha256)
-    more = {True: "yes: it saw a larger share than the student", False: "no", None: "not known"}
-    yield "Privileged", more[teacher.privileged]
-    yield "Trusted", "yes: its training list was compared with the test list" if teacher.trusted else "no"
+    more = {True: "yes: a larger share than its student", False: "no", None: "not known"}
+    yield "Saw more", more[teacher.privileged]
+    yield "Checked", "yes: its list against the test list" if teacher.trusted else "no"
     yield "Accuracy", f"{formats.percent(teacher.top1)} %" if teacher.top1 is not None else "not measured"
     yield "Training", f"{teacher.epochs or 'unknown number of'} epochs, {formats.seconds(teacher.train_s)}"
     yield "Weights", _digest(teacher.weights_sha256)
@@ -237,7 +253,8 @@ def costs(record: Record) -> Iterator[tuple[str, str]]:
         if count:
             yield label, f"{count:,}"
     yield "Peak memory", f"{cost.peak_memory_mib:.0f} MiB"
-    yield "Resumed", f"{cost.resumes} times"
+    if cost.resumes:
+        yield "Resumed", formats.counted(cost.resumes, "time")
 
 
 def said_of(record: Record) -> Iterator[tuple[str, Any]]:
@@ -270,7 +287,7 @@ def _code(record: Record) -> str:
 def environment(record: Record) -> Iterator[tuple[str, str]]:
     """What the run was made on and with, in order of the keys; a group, such as the packages, is one text."""
     for key, value in sorted(record.environment.items()):
-        told = [f"{name} {text}" for name, text in _flat(value)] if isinstance(value, dict) else [value_text(value)]
+        told = [f"{name} {text}" for name, text in _flat(value)] if isinstance(value, dict) else [_word(value)]
         yield key, ", ".join(told)
     yield "kdbench", _code(record)
 
@@ -280,7 +297,15 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(tree[key], dict):
             yield from _flat(tree[key], f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value_text(tree[key])
+            yield f"{prefix}{key}", _word(tree[key])
+
+
+def _word(value: Any) -> str:
+    return value_text(value) or "none"
+
+
+def _link(address: str, text: str) -> Markup:
+    return Markup('<a href="{}">{}</a>').format(address, text)
 
 
 def _text(value: Any) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kdbench.leaderboard.cellindex import COLUMNS, cells_context, measures_of, places_of, profile_styles
 from kdbench.leaderboard.charts import STYLES
-from kdbench.leaderboard.pages import plan_site
+from kdbench.leaderboard.pages import plan_of, plan_site
 from kdbench.leaderboard.scoring import place_runs
 from kdbench.leaderboard.standings import Standings, standings_of
 from kdbench.records import Record
@@ -45,6 +47,28 @@ def test_page_of_the_list_links_every_cell(boards: Path) -> None:
     links = {attrs.get("href") for attrs in page.all("a")}
     assert {"slim-100pct.html", "slim-50pct.html", "profiles.csv"} <= links
     assert "2 cells, each compared within itself" in page.text
+
+
+def test_a_single_run_leads_only_where_no_row_has_an_interval(boards: Path) -> None:
+    lucky: dict[str, Any] = {"taught": True, "method__name": "lucky"}
+    records = [*trio([8, 9]), *trio([12, 15], taught=True), make_record(hits=19, **lucky)]
+    half: dict[str, Any] = {"cell__fraction": 0.5}
+    records += [make_record(hits=5, **half), make_record(hits=9, **lucky, **half)]
+    leads = [place.lead.key.method if place.lead else None for place in places_of(stand(boards, *records))]
+    assert leads == ["soft", "lucky"]
+
+
+def test_a_leading_row_without_a_teacher_is_said_to_have_none(boards: Path) -> None:
+    write_records(boards, [*trio([8, 9]), *trio([12, 13], method__name="alike")])
+    assert "alike, no teacher +20.0" in Page(plan_site(boards)["small/cells/index.html"]()).text
+
+
+def test_cells_that_hold_runs_that_are_not_submitted_are_marked(boards: Path) -> None:
+    records = [make_record(run_id="mine"), make_record(cell__fraction=0.5)]
+    given = replace(stand(boards, *records), given=frozenset({"mine"}))
+    assert [place.given for place in places_of(given)] == [True, False]
+    text = Page(plan_of([given])["small/cells/index.html"]()).text
+    assert text.count("yours, not submitted") == 1
 
 
 def test_board_without_a_run_says_so(boards: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import pytest
 
 from kdbench.leaderboard.cellpage import cell_context, goal_title, matrix_of, p_text, place_of
 from kdbench.leaderboard.cellstudy import CURVE_COLUMNS, PAIR_COLUMNS, SHOWN, CellStudy, cell_studies
-from kdbench.leaderboard.pages import plan_site
+from kdbench.leaderboard.pagenames import method_name, teacher_name
+from kdbench.leaderboard.pages import plan_of, plan_site
 from kdbench.leaderboard.scoring import RowKey, place_runs
-from kdbench.leaderboard.standings import cell_name, standings_of
+from kdbench.leaderboard.standings import cell_name, read_standings, standings_of
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
 from tests.leaderboard.test_site import Page
@@ -201,6 +203,41 @@ def test_hostile_names_stay_text_on_the_page(boards: Path) -> None:
         if name.endswith(".html"):
             assert mark.encode() not in content
             assert mark in Page(content).text
+
+
+def test_a_single_run_is_not_said_to_lead_before_a_row_with_an_interval(boards: Path) -> None:
+    lucky = make_record(hits=19, taught=True, method__name="lucky")
+    text = Page(files(boards, *trio([8, 8]), *trio([12, 13], taught=True), lucky)["slim-100pct.html"]).text
+    assert "The largest mean gain with an interval is that of soft, teacher broad: +22.5" in text
+
+
+def test_rows_that_hold_runs_that_are_not_submitted_are_marked(boards: Path) -> None:
+    write_records(boards, [*trio([8, 9]), *trio([12, 13], taught=True), make_record(cell__fraction=0.5)])
+    given = replace(read_standings("small", boards), given=frozenset({make_record(taught=True).run_id}))
+    plan = plan_of([given], boards)
+    text = Page(plan["small/cells/slim-100pct.html"]()).text
+    assert "Drawn with 1 run of yours that is not submitted; the rows that hold them are marked." in text
+    assert "broad soft yours, not submitted" in text
+    assert "alone baseline yours" not in text
+    assert "yours" not in Page(plan["small/cells/slim-50pct.html"]()).text
+
+
+def test_rows_lead_to_the_pages_of_their_methods_and_teachers(boards: Path) -> None:
+    options = [make_record(hits=9, taught=True, method__options={"rate": rate}) for rate in (1, 2)]
+    links = {attrs.get("href") for attrs in Page(files(boards, make_record(), *options)["slim-100pct.html"]).all("a")}
+    assert {f"../{method_name('soft (rate=2)')}", f"../{teacher_name('broad')}"} <= links
+
+
+def test_the_button_of_every_column_opens_a_definition_that_is_on_the_page(boards: Path) -> None:
+    redraw(boards)
+    drawn = [{"cell__fraction": 0.5, "cell__subset_seed": seed} for seed in (0, 1)]
+    made = files(boards, *[record for place in drawn for record in trio([4, 6], **place)], *trio([8, 9]), make_record())
+    for name, content in made.items():
+        if name.startswith("slim") and name.endswith(".html"):
+            page = Page(content)
+            opened = {attrs["popovertarget"] for attrs in page.all("button") if "popovertarget" in attrs}
+            assert opened == {attrs.get("id") for _, attrs in page.tags if "popover" in attrs}
+            assert "about-accuracy" in opened
 
 
 def test_single_run_is_a_page_of_its_own(boards: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from kdbench.leaderboard.comparepage import SCALE, best_of, compare_context, pairings, rows_json, shown_epochs
+from kdbench.leaderboard.definitions import definitions
 from kdbench.leaderboard.formats import NOTHING
 from kdbench.leaderboard.render import render, theme_file
 from kdbench.leaderboard.scoring import estimate, place_runs, student_t
@@ -28,7 +29,7 @@ HOSTILE = "</script><script>alert(1)</script><!--"
 def boards(tmp_path: Path) -> Path:
     write_board(tmp_path)
     records = [*trio([10, 8, 6]), *trio([14, 14, 13], taught=True)]
-    records += [*trio([5, 4], cell__fraction=0.5), *trio([9], taught=True, cell__fraction=0.5)]
+    records += [*trio([5, 4], cell__fraction=0.5), *trio([9], taught=True, cell__fraction=0.5, teacher__fraction=0.5)]
     write_records(tmp_path, records)
     return tmp_path
 
@@ -98,6 +99,12 @@ def test_data_has_every_row_with_its_mean_curve_and_runs(boards: Path) -> None:
     ]
     assert len(data["columns"]) == len(shown["cells"])
     assert shown["cells"][3] == "+28.3 ±\N{NARROW NO-BREAK SPACE}19.0"
+
+
+def test_columns_are_explained_in_the_words_of_the_definitions(boards: Path) -> None:
+    words = definitions(read_standings("small", boards).board)
+    said = dict(data_of(read_standings("small", boards))["columns"])
+    assert (said["Gain"], said["One run"]) == (words["gain"].text, words["cost"].text)
 
 
 def test_runs_are_of_one_setting_when_student_videos_and_test_list_are_equal(boards: Path) -> None:

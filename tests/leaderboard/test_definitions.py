@@ -13,6 +13,7 @@ from tests.factories import write_board
 
 LINKED = {"accuracy", "seeds", "stages", "gain", "interval", "rank", "gap-closed", "transfer", "pretext", "milestones"}
 LINKED |= {"of-baseline", "cost", "cost-with-teacher", "device", "coverage", "privileged", "stale", "unranked"}
+LINKED |= {"milestone-seconds", "pair-p", "corrected-p", "kappa", "class-gain", "subset", "profile", "run-clips"}
 LINKED |= {"withdrawn", "leakage", "matched", "board", "cell", "method", "baseline", "not-reached", "lineage"}
 
 
@@ -41,6 +42,12 @@ def test_without_a_board_no_definition_is_left_open() -> None:
     texts = [term.text + term.more for term in definitions().values()]
     assert not any("{" in text or "}" in text for text in texts)
     assert "the views that the board fixes" in definitions()["accuracy"].text
+
+
+def test_phases_count_in_the_seconds_to_an_accuracy_and_in_nothing_else_that_leads_there() -> None:
+    text = definitions()["milestone-seconds"].text
+    assert "with those of the method's own phases" in text
+    assert "Epochs, steps and samples are those of the board's own training" in text
 
 
 def test_a_definition_is_at_most_two_sentences_long() -> None:
