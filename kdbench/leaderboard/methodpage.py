@@ -33,6 +33,11 @@ from kdbench.leaderboard.standings import Coverage, Row, Standings, cell_name, e
 from kdbench.leaderboard.tables import standing
 from kdbench.records import Record
 
+STATES = {
+    "maintainers": "reproduced by the maintainers",
+    "reproduced": "reproduced by someone else",
+    "disputed": "disputed",
+}
 MANY_SEEDS = 6  # from here on a row links to its cell's page alone
 CellKey = tuple[str, int, float, int, str]
 
@@ -135,6 +140,7 @@ def method_context(standings: Standings, method: MethodRuns) -> dict[str, Any]:
         "plugin": plugin,
         "plugin_page": plugin_name("methods", plugin),
         "versions": versions,
+        "checked": checked_words(method.runs),
         "files": file_words(versions),
         "mixed": [row for row in method.rows if len(_files(row)) > 1],
         "options": options_of([run.record for run in method.runs]),
@@ -158,6 +164,13 @@ def method_context(standings: Standings, method: MethodRuns) -> dict[str, Any]:
         "cell_name": cell_name,
         "teacher_page": teacher_name,
     }
+
+
+def checked_words(runs: Iterable[Run]) -> str:
+    """Who has done the runs again: "2 reproduced by someone else, 1 disputed"; "none reproduced by others"."""
+    states = Counter[str](run.record.submission.verification.state for run in runs)
+    told = [f"{states[state]} {words}" for state, words in STATES.items() if states[state]]
+    return ", ".join(told) or "none reproduced by others"
 
 
 # --- what it was ------------------------------------------------------------------------------------------

@@ -46,6 +46,16 @@ def test_every_method_of_a_board_has_a_page_ranked_or_not(tmp_path: Path, paired
     assert [method.name for method in methods_of(standings_with(tmp_path, *paired, lost))] == ["alone", "odd", "soft"]
 
 
+def test_page_says_who_has_done_the_runs_again(tmp_path: Path, paired: list[Record]) -> None:
+    assert "1 row of 3 runs, none reproduced by others." in page(standings_with(tmp_path / "a", *paired))
+    repeated = {"state": "reproduced", "by": "cy", "note": None, "date": "2024-03-01"}
+    again = [
+        make_record(hits=12, seed=seed, taught=True, submission={"verification": repeated | {"state": state}})
+        for seed, state in ((5, "reproduced"), (6, "reproduced"), (7, "disputed"))
+    ]
+    assert "2 reproduced by someone else, 1 disputed." in page(standings_with(tmp_path / "b", *again))
+
+
 def test_rows_that_differ_in_an_option_are_methods_of_their_own(tmp_path: Path, paired: list[Record]) -> None:
     warm = trio([12, 11, 13], taught=True, method__options={"rate": 2})
     cold = trio([12, 11, 14], taught=True, method__options={"rate": 1})
