@@ -97,21 +97,23 @@ def board_context(standings: Standings, reported: Reported | None = None) -> dic
 
 def key_facts(board: Board) -> list[tuple[str, str]]:
     """What a reader must know before comparing: data, clips, training, score."""
-    clip, optim, views = board.clip, board.optim, board.evaluation.views
+    clip, optim, views, drawn = board.clip, board.optim, board.evaluation.views, board.matrix.subset_seeds
     facts = [
         ("Data set", f"{board.data.dataset}, split {board.data.split}"),
         ("Fractions", ", ".join(formats.fraction(share) for share in board.matrix.fractions)),
         ("Clips", f"{clip.length} frames of {board.frames.crop} by {board.frames.crop} pixels"),
         ("Training", f"{optim.epochs} epochs, batch {optim.batch}, learning rate {optim.lr:g}"),
         ("Score", f"top-1 over {views} views of a video, last epoch"),
-        ("Seeds", ", ".join(str(seed) for seed in board.matrix.seeds)),
+        ("Seeds", _listed(board.matrix.seeds) + (f"; of subsets {_listed(drawn)}" if len(drawn) > 1 else "")),
     ]
-    if len(board.matrix.subset_seeds) > 1:
-        facts.append(("Subset seeds", ", ".join(str(seed) for seed in board.matrix.subset_seeds)))
     if board.transfer:
         transfer = board.transfer
         facts.append(("Transfer", f"{transfer.dataset}, split {transfer.split}, {transfer.epochs} epochs"))
     return facts
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(str(seed) for seed in seeds)
 
 
 def abouts(board: Board, columns: Iterable[Column]) -> dict[str, list[Definition]]:
@@ -129,7 +131,7 @@ def groups(standings: Standings, columns: tuple[Column, ...]) -> Iterator[Group]
     for name, rows in cells.items():
         key = rows[0].key
         notes = [f"{key.dataset}, split {key.split}"] if len(places) > 1 else []
-        notes += [f"subset seed {key.subset_seed}"] if len(draws) > 1 else []
+        notes += [f"subset seed {key.subset_seed}"] if len(draws) > 1 and key.fraction < 1 else []
         yield Group(name, key, ", ".join(notes), rows, columns)
 
 

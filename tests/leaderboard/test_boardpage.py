@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from kdbench.leaderboard.boardpage import board_context, matched_with_less
+from kdbench.leaderboard.boardpage import board_context, key_facts, matched_with_less
 from kdbench.leaderboard.pages import plan_site
 from kdbench.leaderboard.render import render
 from kdbench.leaderboard.scoring import place_runs
@@ -34,6 +34,79 @@ def read(boards: Path, *records: Record) -> Standings:
 
 def shown(standings: Standings) -> str:
     return render("small/index.html", "board.html.j2", board_context(standings)).decode()
+
+
+def redrawn(boards: Path, *records: Record) -> Standings:
+    """The standings of the board if it drew each fraction with the subset seeds 0 and 1."""
+    board = read_board("small", boards)
+    board = msgspec.structs.replace(board, matrix=msgspec.structs.replace(board.matrix, subset_seeds=(0, 1)))
+    return standings_of(board, place_runs(board, [(Path(f"{record.run_id}.json"), record) for record in records]))
+
+
+def half(hits: int, drawn: int = 0, **changes: Any) -> Record:
+    return make_record(hits=hits, cell__fraction=0.5, cell__subset_seed=drawn, **changes)
+
+
+# --- the cells ---------------------------------------------------------------------------------------------
+
+
+def test_cells_stand_with_large_fractions_first_and_then_by_student(boards: Path) -> None:
+    names = [(student, share) for student in ("wide", "slim") for share in (0.5, 1.0)]
+    records = [make_record(student__name=student, cell__fraction=share) for student, share in names]
+    shown_groups = board_context(read(boards, *records))["groups"]
+    assert [(group.key.student, group.key.fraction) for group in shown_groups] == [
+        ("slim", 1.0),
+        ("wide", 1.0),
+        ("slim", 0.5),
+        ("wide", 0.5),
+    ]
+
+
+def test_cell_names_its_subset_only_where_there_are_several(boards: Path) -> None:
+    once, twice = [make_record(), half(5)], [make_record(), half(5), half(6, 1)]
+    notes = [[group.note for group in board_context(redrawn(boards, *found))["groups"]] for found in (once, twice)]
+    assert notes == [["", ""], ["", "subset seed 0", "subset seed 1"]]
+
+
+def test_every_line_has_a_cell_for_each_column_and_a_name_of_its_own(boards: Path) -> None:
+    context = board_context(read(boards, *trio([10, 8]), *trio([14, 13], taught=True), half(5)))
+    lines = [line for group in context["groups"] for line in group.lines()]
+    assert {len(line.cells) for line in lines} == {len(context["columns"])}
+    assert len({line.id for line in lines}) == len(lines) == 3
+
+
+def test_every_column_can_be_chosen_and_says_what_it_means(boards: Path) -> None:
+    standings = read(boards, make_record())
+    page = shown(standings)
+    for column in board_context(standings)["columns"]:
+        assert f'id="col-{column.key}"' in page
+        assert f'data-key="{column.key}"' in page
+        assert f'id="about-{column.about[0]}"' in page
+
+
+def test_stages_of_the_largest_fraction_come_first(boards: Path) -> None:
+    records = [half(5), half(7, taught=True), make_record(hits=10), make_record(hits=12, taught=True)]
+    assert [stage.fraction for stage in board_context(read(boards, *records))["stages"]] == [1.0, 0.5]
+
+
+def test_facts_name_the_seeds_of_the_subsets_where_there_are_several(boards: Path) -> None:
+    assert dict(key_facts(read_board("small", boards)))["Seeds"] == "0, 1, 2"
+    assert dict(key_facts(redrawn(boards).board))["Seeds"] == "0, 1, 2; of subsets 0, 1"
+
+
+def test_text_of_a_record_cannot_become_markup(boards: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    records = [make_record(student__name=hostile), make_record(student__name=hostile, hits=12, taught=True)]
+    records.append(make_record(student__name=hostile, hits=14, taught=True, method__name=hostile, cell__fraction=0.5))
+    page = shown(redrawn(boards, *records))
+    assert hostile not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_board_without_runs_says_which_commands_make_the_first_comparison(boards: Path) -> None:
+    page = shown(read(boards))
+    assert "kdbench run --board small --student slim --teacher broad" in page
+    assert "<table" not in page
 
 
 # --- a withdrawn teacher -----------------------------------------------------------------------------------
@@ -92,17 +165,6 @@ def test_page_of_a_run_links_to_the_withdrawn_record_of_its_teacher(boards: Path
 
 
 # --- several subsets ---------------------------------------------------------------------------------------
-
-
-def redrawn(boards: Path, *records: Record) -> Standings:
-    """The standings of the board if it drew each fraction with the subset seeds 0 and 1."""
-    board = read_board("small", boards)
-    board = msgspec.structs.replace(board, matrix=msgspec.structs.replace(board.matrix, subset_seeds=(0, 1)))
-    return standings_of(board, place_runs(board, [(Path(f"{record.run_id}.json"), record) for record in records]))
-
-
-def half(hits: int, drawn: int = 0, **changes: Any) -> Record:
-    return make_record(hits=hits, cell__fraction=0.5, cell__subset_seed=drawn, **changes)
 
 
 def test_page_says_what_a_point_is_only_where_a_fraction_was_drawn_several_times(boards: Path) -> None:
