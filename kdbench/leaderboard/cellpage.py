@@ -76,7 +76,7 @@ def cell_context(name: str, study: CellStudy) -> dict[str, Any]:
         "key": rows[0].key,
         "place": place_of(study),
         "sentence": answer.sentence,
-        "basis": list(basis_of(rows)),
+        "basis": [*filter(None, [answer.counts]), *basis_of(rows)],
         "lines": list(enumerate(rows)),
         "styles": STYLES,
         "labels": [label_of(row.key) for row in rows],
