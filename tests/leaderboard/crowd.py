@@ -18,6 +18,7 @@ from kdbench.records import Predictions, Record, derive, majority_of, pack_ids, 
 from tests.factories import make_record, write_board
 
 EPOCHS, VIDEOS, CLASSES, TRANSFORMS = 30, 160, 8, 5
+TRAINING_VIDEOS, STEPS = 256, 64  # of an epoch, in the batches of four that the board has
 STUDENTS, FRACTIONS, SEEDS = ("deep", "slim", "wide"), (1.0, 0.5, 0.25, 0.02), (0, 1, 2)
 TEACHERS, METHODS = ("broad", "old", "tall"), tuple(f"way{at:02}" for at in range(31))
 TERMS = ("action", "contrast", "pretext")
@@ -72,7 +73,7 @@ def _template(board: Board) -> dict[str, Any]:
     record = make_record(curve=[0.5] * EPOCHS, taught=True, board__name=board.name, pins=dict(board.pins))
     tree: dict[str, Any] = json.loads(to_json(record))
     tree["classes"] = tree["transfer"]["classes"] = [f"moves {way}" for way in "abcdefgh"]
-    tree["cell"] |= {"num_test_videos": VIDEOS, "num_classes": CLASSES}
+    tree["cell"] |= {"num_test_videos": VIDEOS, "num_training_videos": TRAINING_VIDEOS, "num_classes": CLASSES}
     packages = {"av": "18.1.0", "msgspec": "0.22.0", "numpy": "2.4.6", "torch": "2.15.0", "torchvision": "0.29.2"}
     tree["environment"] |= {"packages": packages, "os": "Linux x86_64", "precision": "bf16"}
     return tree
@@ -86,7 +87,8 @@ def _record(template: dict[str, Any], name: str, place: Place) -> Record:
     tree["cell"] = template["cell"] | {"fraction": place.fraction}
     tree["student"] = template["student"] | {"name": place.student}
     tree["method"] = template["method"] | {"name": place.method}
-    tree["teacher"] = template["teacher"] | {"spec": place.teacher} if place.teacher else None
+    seen = {"spec": place.teacher, "privileged": place.fraction < 1}
+    tree["teacher"] = template["teacher"] | seen if place.teacher else None
     tree["command"] = f"kdbench run --board {name} --student {place.student} --method {place.method}"
     share = draw.uniform(0.2, 0.5) + 0.2 * place.fraction
     tree["epochs"] = [_epoch(draw, at + 1, share, place.method) for at in range(EPOCHS)]
@@ -104,11 +106,11 @@ def _epoch(draw: random.Random, number: int, share: float, method: str) -> dict[
     terms = TERMS if method == "alone" else (*TERMS, "taught")
     return {
         "epoch": number,
-        "steps": 32 * number,
-        "samples": 256 * number,
+        "steps": STEPS * number,
+        "samples": TRAINING_VIDEOS * number,
         "lr": 0.01 if number < 20 else 0.001,
         "losses": {term: _single(2.0 - level + draw.random()) for term in terms},
-        "train_top1": round(256 * max(0.0, level)) / 256,
+        "train_top1": round(TRAINING_VIDEOS * max(0.0, level)) / TRAINING_VIDEOS,
         "pretext_top1": draw.randrange(TRANSFORMS * 10) / 50,
         "test_top1": round(VIDEOS * max(0.0, level)) / VIDEOS,
         "seconds": {"train": 4 + draw.random(), "data_wait": draw.random() / 9, "evaluate": 1 + draw.random()},
