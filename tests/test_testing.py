@@ -156,6 +156,36 @@ class TrainsTheTeacher(Soft):
         self.borrowed.get_parameter("weight").mul_(0.9)
 
 
+class SpoilsTheTeacherFirst(Soft):
+    def begin(self, student: Network, teacher: Network | None) -> None:
+        assert teacher is not None
+        teacher.action.get_parameter("bias").data.zero_()
+
+
+class KeepsTheTeacher(Soft):
+    def begin(self, student: Network, teacher: Network | None) -> None:
+        self.kept = teacher
+
+
+class WritesIntoTheStudent(Soft):
+    def distance(self, mine_BK: Tensor, theirs_BK: Tensor) -> Tensor:
+        return F.mse_loss(mine_BK.div_(2), theirs_BK / 2)
+
+
+class WritesIntoAMap(Soft):
+    teacher_taps = ("stage4",)
+
+    def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
+        assert teacher is not None
+        teacher.taps["stage4"].abs_()
+        return super().losses(batch, student, teacher, progress)
+
+
+class ReadsATapUnasked(Soft):
+    def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
+        return {"soft": student.taps["stage4"].mean()}
+
+
 class WakesTheTeacher(Soft):
     def build(self, student: NetworkSpec, teacher: NetworkSpec | None, task: Task) -> None:
         assert teacher is not None
@@ -257,7 +287,12 @@ FAULTY_METHODS: dict[type[Method], tuple[str, str]] = {
     OtherTermsLater: ("its_losses_are_finite_and_named", "['soft'] first and ['late'] later"),
     Detached: ("the_student_gets_gradient_from_its_terms", "no term moves the backbone of the student"),
     TrainsTheTeacher: ("the_teacher_is_left_as_it_was", "changes the teacher's 'action.weight'"),
+    SpoilsTheTeacherFirst: ("the_teacher_is_left_as_it_was", "changes the teacher's 'action.bias'"),
     WakesTheTeacher: ("the_teacher_is_left_as_it_was", "puts the teacher into training mode"),
+    KeepsTheTeacher: ("the_teacher_is_left_as_it_was", "keep what is borrowed of it in a tuple"),
+    WritesIntoTheStudent: ("its_losses_are_finite_and_named", "losses() changes student.logits_BK in place"),
+    ReadsATapUnasked: ("its_losses_are_finite_and_named", "reads the tap 'stage4' and does not ask for it; name it"),
+    WritesIntoAMap: ("its_losses_are_finite_and_named", 'losses() changes teacher.taps["stage4"] in place'),
     Climbs: ("20_steps_on_8_clips_lower_the_loss", "look at the sign of the terms"),
     Remembers: ("a_training_goes_on_from_its_saved_state", "self.register_buffer"),
     ChangesTheBatch: ("data_and_first_weights_are_those_of_the_baseline", "changes clips_BVCTHW of the batch in place"),
@@ -302,6 +337,62 @@ def test_what_a_method_raises_is_told_with_its_line_and_the_rest_is_skipped(kit:
     assert "KeyError: 'nothing' (test_testing.py, line " in problem
     assert problem.endswith('raise KeyError("nothing"))')
     assert {each.skipped for each in report.findings[3:]} == {"it could not be made"}
+
+
+def test_losses_that_are_no_losses_are_told_once_and_not_in_the_words_of_every_check(kit: Kit) -> None:
+    report = check(registered(kit, "methods", NotScalar), kit)
+    assert len([problem for problem in report.problems if "its losses" in problem]) == 1
+    after = [finding.check for finding in report.findings].index("its losses are finite and named") + 1
+    assert {finding.skipped for finding in report.findings[after:]} == {"mend what failed above first"}
+
+
+def test_an_init_that_does_not_fit_is_told_how_to_fit(kit: Kit) -> None:
+    class TakesNothing(Soft):
+        """Cannot be made."""
+
+        def __init__(self) -> None:
+            super().__init__()
+
+    (problem,) = check(registered(kit, "methods", TakesNothing), kit).problems
+    assert problem.endswith("; leave __init__ out, or begin it with super().__init__ and all that it was given")
+
+
+def test_a_method_that_takes_other_arguments_is_told_the_ones_there_are(kit: Kit) -> None:
+    class TakesTwo(Soft):
+        """Knows its own arguments alone."""
+
+        def losses(self, mine: Outputs, theirs: Outputs) -> dict[str, Tensor]:  # type: ignore[override]
+            return {}
+
+    (problem,) = check(registered(kit, "methods", TakesTwo), kit).problems
+    assert problem.endswith("were given; write def losses(self, batch, student, teacher, progress)")
+
+
+def test_taps_that_are_a_string_are_told_to_be_a_tuple(kit: Kit) -> None:
+    class Letters(Soft):
+        """Forgot a comma."""
+
+        teacher_taps: Any = "stage4"
+
+    (problem,) = check(registered(kit, "methods", Letters), kit).problems
+    assert problem.endswith('teacher_taps is the string "stage4"; write ("stage4",), with a comma')
+
+
+def test_an_option_without_a_type_is_told_to_be_none(kit: Kit) -> None:
+    from dataclasses import dataclass
+
+    class Untyped(Soft):
+        """Has an option that is none."""
+
+        @dataclass(frozen=True, kw_only=True)
+        class Options:
+            """`weight` and `power`."""
+
+            weight: float = 1.0
+            power = 2
+
+    (problem,) = check(registered(kit, "methods", Untyped), kit).problems
+    assert problem.endswith("Options.power has no type, so it is no option; write power: int = 2")
 
 
 def test_taps_that_no_backbone_has_are_named_with_those_there_are(kit: Kit) -> None:

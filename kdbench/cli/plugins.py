@@ -9,6 +9,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ def list_plugins(kind: str | None, files: tuple[Path, ...], as_json: bool) -> No
 
 
 @plugins.command("show")
-@click.argument("name")
+@click.argument("name", metavar="FILE|NAME")
 @_kind
 @click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Measure a backbone as this board uses it.")
 @_plugin
@@ -65,7 +66,9 @@ def show_plugin(name: str, kind: str | None, board: str, files: tuple[Path, ...]
     """Show one plugin: file, digest, options, sizes."""
     from kdbench.registry import load_registry
 
-    plugin = _find(load_registry(files), name, kind)
+    file = _file_of(name)
+    registry = load_registry([*files, *([file] if file else [])])
+    plugin = _only_of(registry, file, kind) if file else _find(registry, name, kind)
     facts = _entry(plugin) | _interior(plugin)
     if plugin.kind == "backbones":
         facts |= _sizes(plugin, load_board(board))
@@ -96,14 +99,12 @@ def check_plugins(name: str | None, kind: str | None, everything: bool, as_json:
 
     if (name is None) != everything:
         raise click.UsageError("name a file, a plugin or a distribution, or say --all")
-    file = Path(name) if name is not None and (name.endswith(".py") or Path(name).is_file()) else None
+    file = _file_of(name)
     registry = load_registry([*given["files"], *([file] if file else [])])
     targets = [each for each in _targets(registry, name, file) if kind in (None, each.kind)]
     broken = [(each.where, each.reason) for each in registry.broken if everything or _is_of(each.where, name)]
     if not targets and not broken:
-        raise PluginError(
-            f"{name or 'kdbench'} offers no plugin of the kind {kind}; leave --kind out to see what it has"
-        )
+        raise PluginError(_offers_none(name or "kdbench", kind))
     said = Given(options=key_values(given["options"]), argument=given["argument"], videos=given["videos"])
     reports = []
     with open_kit(registry) as kit:
@@ -139,9 +140,21 @@ def new_plugin(what: str, name: str, out: Path, package: bool) -> None:
     written = write_new(what, name, out, package=package)
     for path in written:
         click.echo(path)
-    module = next(path for path in written if path.suffix == ".py")
-    install = f"pip install -e {module.parent}, then " if package else ""
-    click.echo(f"next: {install}kdbench plugins check {module}", err=True)
+    folder, target = written[0].parent, f"kdbench-{name}" if package else written[0]
+    install = f"pip install -e {folder}, then " if package else ""
+    click.echo(f"next: {install}kdbench plugins check {target}", err=True)
+
+
+def _file_of(name: str | None) -> Path | None:
+    """The plugin file that an argument stands for, where it is no name."""
+    return Path(name) if name is not None and (name.endswith(".py") or Path(name).is_file()) else None
+
+
+def _offers_none(name: str, kind: str | None) -> str:
+    """What to say of a file or distribution without a plugin, or without one of the kind."""
+    if kind is not None:
+        return f"{name} offers no plugin of the kind {kind}; leave --kind out to see what it has"
+    return f"{name}: its hooks return no class; write return [MyClass], as plugins/README.md shows"
 
 
 def _targets(registry: Registry, name: str | None, file: Path | None) -> list[Registered]:
@@ -172,12 +185,19 @@ def _plain(distribution: str) -> str:
 
 
 def _print_report(report: Report) -> None:
-    """One line for each check, and why where it did not pass."""
+    """One line for each check, and why where it did not pass; one for all that were skipped for one reason."""
     click.echo(f"{report.plugin.name} ({report.plugin.kind}, {report.plugin.origin})")
-    for finding in report.findings:
-        mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[finding.status]
-        reason = finding.problem or finding.skipped
-        click.echo(f"  {mark}  {finding.check}{f': {reason}' if reason else ''}")
+    for note in report.plugin.notes:
+        click.echo(f"  note  {note}")
+    for skipped, group in groupby(report.findings, lambda finding: finding.skipped):
+        findings = list(group)
+        if skipped and len(findings) > 1:
+            click.echo(f"  skip  the other {len(findings)} checks: {skipped}")
+            continue
+        for finding in findings:
+            mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[finding.status]
+            reason = finding.problem or finding.skipped
+            click.echo(f"  {mark}  {finding.check}{f': {reason}' if reason else ''}")
 
 
 def _print_summary(reports: Sequence[Report]) -> None:
@@ -212,6 +232,16 @@ def _conclude(reports: Sequence[Report], broken: Sequence[tuple[str, str]], as_j
         click.echo(f"{number - failed} of {number} plugins keep to their interface ({seconds:.1f} s)")
     if failed:
         raise SystemExit(1)
+
+
+def _only_of(registry: Registry, file: Path, kind: str | None) -> Registered:
+    """The one plugin of a file."""
+    found = [plugin for plugin in _targets(registry, str(file), file) if kind in (None, plugin.kind)]
+    if not found:
+        raise PluginError(_offers_none(str(file), kind))
+    if len(found) > 1:
+        raise PluginError(f"{file} offers {', '.join(each.name for each in found)}; name one, with --plugin {file}")
+    return found[0]
 
 
 def _find(registry: Registry, name: str, kind: str | None) -> Registered:

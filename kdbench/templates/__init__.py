@@ -38,6 +38,7 @@ def write_new(what: str, name: str, out: Path, *, package: bool) -> list[Path]:
     for path in paths:
         if path.exists():
             raise PluginError(f"{path}: is there already; choose another name, or another folder with --out")
+    _require_free(next(path.stem for path in paths if path.suffix == ".py"), name)
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in paths.items():
         path.write_text(text, encoding="utf-8")
@@ -47,13 +48,17 @@ def write_new(what: str, name: str, out: Path, *, package: bool) -> list[Path]:
 def _package_texts(what: str, name: str) -> dict[str, str]:
     """The files of a distribution with one module, by their names."""
     module = f"kdbench_{_stem(name)}"
-    if importlib.util.find_spec(module):
-        raise PluginError(f"Python finds a module '{module}' already; choose another name than '{name}'")
     return {
         "pyproject.toml": _named(_read("package.toml"), "plugin", name),
         f"{module}.py": _text(what, name),
         f"test_{module}.py": _named(_read("package_test.txt"), "plugin", name),
     }
+
+
+def _require_free(module: str, name: str) -> None:
+    """Raise PluginError where a file `module`.py could hide a module of that name from whoever works beside it."""
+    if importlib.util.find_spec(module):
+        raise PluginError(f"Python finds a module '{module}' already; choose another name than '{name}'")
 
 
 def _text(what: str, name: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from kdbench.testing.kit import Kit
 
 PREFIX = "check_"
 LONGEST = 400  # characters of a reason: torch can write a page
+OWN_INIT = "leave __init__ out, or begin it with super().__init__ and all that it was given"
 
 
 class CheckError(Exception):
@@ -77,6 +79,7 @@ class Checks:
     """The checks of one plugin: the methods whose names begin with `check_`, in the order in which they stand."""
 
     made: ClassVar[str] = "it can be made"
+    decisive: ClassVar[str] = ""  # the check whose failure the later ones would only repeat in other words
 
     def __init__(self, plugin: Registered, kit: Kit, given: Given) -> None:
         self.plugin, self.kit, self.given = plugin, kit, given
@@ -89,13 +92,24 @@ class Checks:
         common = [name for name in vars(Checks) if name.startswith(PREFIX)]
         for name in common:
             yield self._find(_title(name), getattr(self, name))
-        first = self._find(self.made, self.prepare)
-        yield first
+        made = self._made()
+        yield made
+        skipped = "as above" if made.skipped else "it could not be made" if made.problem else ""
         for name in (name for name in vars(type(self)) if name.startswith(PREFIX)):
-            if first.status == "passed":
-                yield self._find(_title(name), getattr(self, name))
-            else:
-                yield Finding(_title(name), skipped="as above" if first.skipped else "it could not be made")
+            if skipped:
+                yield Finding(_title(name), skipped=skipped)
+                continue
+            finding = self._find(_title(name), getattr(self, name))
+            yield finding
+            if name == self.decisive and finding.problem:
+                skipped = "mend what failed above first"
+
+    def _made(self) -> Finding:
+        """Whether it could be made; an __init__ of its own that does not fit is told how."""
+        made = self._find(self.made, self.prepare)
+        if "__init__" in vars(self.plugin.cls) and made.problem.startswith(("TypeError", "AttributeError")):
+            return replace(made, problem=f"{made.problem}; {OWN_INIT}")
+        return made
 
     def _find(self, title: str, check: Callable[[], None]) -> Finding:
         begin = time.perf_counter()
@@ -105,7 +119,7 @@ class Checks:
         except NotApplicableError as reason:
             skipped = str(reason)
         except (Exception, SystemExit) as error:
-            problem = _reason(error, self.plugin.origin.file)
+            problem = _reason(error, self.plugin.origin.file) + _signature(error, self.plugin.cls)
         return Finding(title, time.perf_counter() - begin, problem, skipped)
 
     def check_it_says_what_it_is_and_where_it_comes_from(self) -> None:
@@ -116,12 +130,23 @@ class Checks:
             raise CheckError('source is empty; write source = "authors, venue, year, link, equation", or "own work"')
 
     def check_every_option_is_documented(self) -> None:
-        """Each option stands in backticks in the docstring of Options."""
+        """Each option has a type, without which it is none, and stands in backticks in the docstring of Options."""
         options = self.plugin.cls.Options
+        for name, value in _untyped(options).items():
+            raise CheckError(
+                f"Options.{name} has no type, so it is no option; write {name}: {type(value).__name__} = {value!r}"
+            )
         silent = [each.name for each in fields(options) if not re.search(rf"`{each.name}`", options.__doc__ or "")]
         if silent:
             named = ", ".join(f"`{name}`" for name in silent)
             raise CheckError(f"the docstring of Options does not name {named}; say in backticks what each does")
+
+
+def _untyped(options: type[Any]) -> dict[str, Any]:
+    """What stands in a class of options like an option, without a type."""
+    typed, plain = inspect.get_annotations(options), (bool, int, float, str, tuple, list, type(None))
+    found = {name: value for name, value in vars(options).items() if not name.startswith("_") and name not in typed}
+    return {name: value for name, value in found.items() if isinstance(value, plain)}
 
 
 def _title(name: str) -> str:
@@ -138,7 +163,19 @@ def _reason(error: BaseException, file: Path) -> str:
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == file]
     if not own:
         return reason_of(error)
-    return f"{type(error).__name__}: {text} ({file.name}, line {own[-1].lineno}: {own[-1].line})"
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{what} ({file.name}, line {own[-1].lineno}: {own[-1].line})"
+
+
+def _signature(error: BaseException, cls: type[Any]) -> str:
+    """How `kdbench.api` writes what was called with other arguments than a plugin's class takes; else nothing."""
+    called = re.match(r"(?:\S*\.)?(\w+)\(\) (?:takes|missing|got)", str(error))
+    if not isinstance(error, TypeError) or not called or called[1] == "__init__":
+        return ""
+    for base in cls.__mro__:
+        if base.__module__ == "kdbench.api" and called[1] in vars(base):
+            return f"; write def {called[1]}({', '.join(inspect.signature(vars(base)[called[1]]).parameters)})"
+    return ""
 
 
 def global_randomness() -> dict[str, bytes]:

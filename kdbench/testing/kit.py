@@ -172,6 +172,12 @@ class Kit:
             self._teachers[backbone] = Taught(network, self.card(network), network.spec.backbone, kind)
         return self._teachers[backbone]
 
+    def teacher_for(self, method: Method, student: str) -> Taught | None:
+        """The teacher that a method and its student are given a copy of; None for a method that needs none."""
+        if not method.teachers:
+            return None
+        return self.teacher_of(student) if method.same_architecture else self.taught
+
     def card(self, network: Network) -> TeacherCard:
         """What a teacher that learnt from the board's training videos declares."""
         material = self.material
@@ -190,8 +196,7 @@ class Kit:
         """A training with the method, begun as a run begins it. The teacher is a copy, so that none spoils another."""
         made: Method = method.make(options)
         student = student or self.backbone_with(made.student_taps)
-        teacher = (self.teacher_of(student) if made.same_architecture else self.taught) if made.teachers else None
-        taught = copy.deepcopy(teacher)
+        taught = copy.deepcopy(self.teacher_for(made, student))
         request = RunRequest(
             board=self.board,
             student=student,

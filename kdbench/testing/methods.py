@@ -34,13 +34,18 @@ class MethodChecks(Checks):
     """Whether a method keeps to what `kdbench.api.Method` says."""
 
     made = "it is built for a student and a teacher that have the taps it wants"
+    decisive = "check_its_losses_are_finite_and_named"
 
     def begin(self) -> Training:
         """A training with the method."""
         return self.kit.begin(self.plugin, self.given.options)
 
     def prepare(self) -> None:
-        """Begin once."""
+        """Begin once, with taps that are names: a string is a tuple of letters to whoever reads it as one."""
+        method = self.plugin.make(self.given.options)
+        for which in ("student_taps", "teacher_taps"):
+            if isinstance(taps := getattr(method, which), str):
+                raise CheckError(f'{which} is the string "{taps}"; write ("{taps}",), with a comma')
         self.begin()
 
     def check_its_losses_are_finite_and_named(self) -> None:
@@ -80,20 +85,26 @@ class MethodChecks(Checks):
             )
 
     def check_the_teacher_is_left_as_it_was(self) -> None:
-        """Its weights, its buffers and its mode, bit for bit, and no gradient."""
+        """Its weights, its buffers and its mode, bit for bit, and no gradient; from build() on."""
+        lent = self.kit.teacher_for(self.plugin.make(self.given.options), self._student)
+        if lent is None:
+            raise NotApplicableError("it has no teacher")
         training = self.begin()
         teacher = training.teacher
-        if teacher is None:
-            raise NotApplicableError("it has no teacher")
-        before = copied(teacher)
+        assert teacher is not None
         for epoch in SCHEDULE:
             take_step(training, batch_of(training, 0), first_step_of(training, epoch))
-        for name in changed(before, copied(teacher)):
+        moved = changed(copied(lent.network), copied(teacher))
+        weights = [name for name, _ in teacher.named_parameters() if name in moved]
+        if any(part.training for part in teacher.modules()) and not weights:
+            raise CheckError(
+                "puts the teacher into training mode; keep what is borrowed of it in a tuple, where it is no module of "
+                "the method's own"
+            )
+        for name in weights or moved:
             raise CheckError(f"changes the teacher's '{name}'; work on a copy (copy.deepcopy) of what you borrow")
         if any(parameter.grad is not None or parameter.requires_grad for parameter in teacher.parameters()):
             raise CheckError("gives the teacher a gradient; leave requires_grad of its parameters alone")
-        if any(part.training for part in teacher.modules()):
-            raise CheckError("puts the teacher into training mode; keep a borrowed module out of the method's own")
 
     def check_20_steps_on_8_clips_lower_the_loss(self) -> None:
         """The sum of the board's terms and the method's own, on one batch and as at the last of the steps.
@@ -138,7 +149,7 @@ class MethodChecks(Checks):
             for name in changed(mine, theirs):
                 raise CheckError(
                     f"'{name}' differs when the step after a kill is repeated; keep what the method remembers in "
-                    "buffers (self.register_buffer) or parameters, which are saved"
+                    "buffers (self.register_buffer) or parameters, which are saved, and draw with progress.draw()"
                 )
 
     def check_data_and_first_weights_are_those_of_the_baseline(self) -> None:
@@ -233,9 +244,38 @@ class MethodChecks(Checks):
 
 
 def own_terms(training: Training, batch: Batch, at: Progress) -> dict[str, Tensor]:
-    """What the method adds, without the board's terms."""
+    """What the method adds, without the board's terms. Raises CheckError where it writes into what it was given."""
     student, teacher = _ask(training, batch, at, training.method.views(batch))
-    return training.method.losses(batch, student, teacher, at)
+    before = [_writings(outputs) for outputs in (student, teacher)]
+    try:
+        terms = training.method.losses(batch, student, teacher, at)
+    except KeyError as error:
+        if error.args[0] in training.network.spec.taps:
+            raise CheckError(
+                f"reads the tap '{error.args[0]}' and does not ask for it; name it in student_taps or teacher_taps"
+            ) from None
+        raise
+    for whose, outputs, times in zip(("student", "teacher"), (student, teacher), before, strict=True):
+        for name, number in _writings(outputs).items():
+            if number != times[name]:
+                raise CheckError(
+                    f"losses() changes {whose}.{name} in place, which others read; make a new tensor "
+                    "(x = x * 2 instead of x *= 2 or x.mul_(2))"
+                )
+    return terms
+
+
+def _writings(outputs: Any) -> dict[str, int]:
+    """How often each tensor of a network's outputs was written to, by the name that a method calls it by."""
+    found: dict[str, int] = {}
+    for name, value in (vars(outputs) if outputs is not None else {}).items():
+        if isinstance(value, Tensor):
+            found[name] = value._version
+        elif isinstance(value, Mapping):
+            found |= {f'{name}["{key}"]': each._version for key, each in value.items()}
+        elif value is not None:
+            found |= {f"{name}.{inner}": number for inner, number in _writings(value).items()}
+    return found
 
 
 def _values(training: Training, batch: Batch, at: Progress) -> dict[str, float]:

@@ -144,6 +144,17 @@ def test_a_plugin_is_shown_in_full(mine: Path) -> None:
     }
 
 
+def test_a_file_is_shown_by_its_path(mine: Path) -> None:
+    assert read("show", mine) == read("show", "mine", "--plugin", mine)
+
+
+def test_a_file_of_two_plugins_is_asked_which_one_to_show(mine: Path) -> None:
+    mine.write_text(METHOD.replace("return [Mine]", "return [Mine, type('Other', (Mine,), {'name': 'other'})]"))
+    result = plugins("show", mine)
+    assert result.exit_code == 1
+    assert f"{mine} offers mine, other; name one, with --plugin {mine}" in result.stderr
+
+
 def test_a_plugin_is_shown_in_lines_for_people(mine: Path) -> None:
     lines = plugins("show", "mine", "--plugin", mine).stdout.splitlines()
     assert lines[0] == "mine (methods)"
@@ -239,6 +250,16 @@ def test_a_check_that_fails_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
     ) in result.stdout
 
 
+def test_checks_that_are_skipped_for_one_reason_share_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(METHOD.replace('    name = "mine"\n', '    name = "mine"\n    student_taps = "stage4"\n'))
+    result = plugins("check", file)
+    *_, failed, skipped, total = result.stdout.splitlines()
+    assert 'student_taps is the string "stage4"; write ("stage4",)' in failed
+    assert re.fullmatch(r"  skip  the other \d+ checks: it could not be made", skipped)
+    assert total.startswith("0 of 1 plugins keep to their interface")
+
+
 def test_the_findings_are_json_for_programs(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("print('hello')\n" + LAUNCHER.format(what="not count", count=0))
@@ -287,6 +308,22 @@ def test_a_broken_distribution_fails_its_check(tmp_path: Path, monkeypatch: pyte
     assert "  FAIL  it can be loaded: exits on import (code 3)\n0 of 1 plugins" in result.stdout
 
 
+def test_a_file_that_prints_when_it_is_imported_is_told_so_by_its_check(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("print('hello')\n" + LAUNCHER.format(what="all", count=1))
+    result = plugins("check", file)
+    assert (result.exit_code, result.stdout.splitlines()[1]) == (0, "  note  prints when imported")
+
+
+@pytest.mark.parametrize("command", ["check", "show"])
+def test_a_file_whose_hook_returns_nothing_is_told_what_to_return(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(LAUNCHER.format(what="all", count=1).replace("return [Mine]", "[Mine]"))
+    result = plugins(command, file)
+    assert result.exit_code == 1
+    assert f"{file}: its hooks return no class; write return [MyClass]" in result.stderr
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
     name = load_registry().names("launchers")[0]
     result = plugins("check", f"{name}x")
@@ -314,8 +351,12 @@ def test_a_new_plugin_is_a_file_that_loads_under_its_name(what: str, kind: str, 
 
 
 def test_a_new_distribution_has_an_entry_point_a_module_and_a_test(tmp_path: Path) -> None:
-    assert plugins("new", "method", "fancy", "--package", "--out", tmp_path).exit_code == 0
+    result = plugins("new", "method", "fancy", "--package", "--out", tmp_path)
     folder = tmp_path / "kdbench-fancy"
+    assert (result.exit_code, result.stderr) == (
+        0,
+        f"next: pip install -e {folder}, then kdbench plugins check kdbench-fancy\n",
+    )
     names = ["kdbench_fancy.py", "pyproject.toml", "test_kdbench_fancy.py"]
     assert sorted(path.name for path in folder.iterdir()) == names
     project = tomllib.loads((folder / "pyproject.toml").read_text())
@@ -338,6 +379,12 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["Fancy", "2fast", "a.b", "../up", "a--b", ""])
 def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None:
     result = plugins("new", "method", name, "--out", tmp_path)
+    assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
+
+
+def test_a_file_that_would_hide_a_module_of_python_is_not_written(tmp_path: Path) -> None:
+    result = plugins("new", "method", "random", "--out", tmp_path)
+    assert "Python finds a module 'random' already; choose another name than 'random'" in result.stderr
     assert (result.exit_code, list(tmp_path.iterdir())) == (1, [])
 
 
