@@ -7,12 +7,15 @@ import gzip
 import io
 import json
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
 from kdbench.leaderboard.filespage import FILES, TableFile, meaning
 from kdbench.leaderboard.site import render_site
 from tests.factories import trio, write_board, write_records
+
+LICENCE = Path(__file__).parents[2] / "LICENSE"
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,14 @@ def test_records_on_the_site_have_the_fields_of_the_schema_beside_them(site: dic
     records = [json.loads(gzip.decompress(content)) for name, content in site.items() if name.endswith(".json.gz")]
     assert len(records) == 6
     assert all(set(fields["required"]) <= record.keys() <= fields["properties"].keys() for record in records)
+
+
+def test_page_names_the_licence_of_kdbench_and_what_to_cite(site: dict[str, bytes]) -> None:
+    shown = site["files.html"].decode()
+    name, _, kind = LICENCE.read_text(encoding="utf-8").splitlines()[0].partition(" ")
+    assert (kind, f"that of kdbench, {name}, as" in shown, 'href="kdbench.bib"' in shown) == ("License", True, True)
+
+
+def test_every_page_leads_to_the_list_of_files(site: dict[str, bytes]) -> None:
+    pages = [content for name, content in site.items() if name.endswith(".html")]
+    assert all(b'files.html">all other files</a>' in content for content in pages)
