@@ -47,7 +47,8 @@ def answer_of(standings: Standings) -> Answer:
         sentence = "No answer yet: no run with a teacher stands beside its baseline run."
         return Answer(sentence, basis, "no comparison yet")
     measured = [row for row in compared if row.gain and row.gain.half is not None]
-    overall, costs = standings.overall, list(cost_factors(standings.rows).values())
+    overall, factors = standings.overall, cost_factors(standings.rows)
+    costs = [factors[row.key] for row in compared if row.key in factors]
     cost, figures = _cost(costs), _figures(overall, compared, costs)
     if not measured:
         sentence = (
@@ -65,7 +66,7 @@ def answer_of(standings: Standings) -> Answer:
 
 
 def cost_factors(rows: Iterable[Row]) -> dict[RowKey, Factors]:
-    """For each row with a teacher the time of a run, without and with its teacher's training, over the baseline's.
+    """For each row but a baseline's the time of a run, without and with its teacher's training, over the baseline's.
 
     Rows are left out where a time is not known, or where the two were not timed on one and the same class of device.
     """
@@ -90,9 +91,10 @@ def _figures(overall: Estimate | None, compared: Sequence[Row], costs: Sequence[
         higher, lower = _surely(compared)
         worse = f", and {len(lower)} worse" if lower else ""
         helps = (f"{len(higher)} of {len(halves)}", f"comparisons better by more than their 95 % interval{worse}")
-        sure = (f"±{100 * median(halves):.1f}", f"points: the median 95 % interval, {_seeds(compared)}")
-    which = "in the median comparison, of" if len(gains) > 1 else "in the one comparison:"
-    much = (points(median(gain.mean for gain in gains)), f"points {which} {_span(compared)}")
+        judged = [row for row in compared if row.gain and row.gain.half is not None]
+        sure = (f"±{100 * median(halves):.1f}", f"points: the median 95 % interval, {_seeds(judged)}")
+    where = f"in the median comparison, of {_span(compared)}" if len(gains) > 1 else "in the one comparison"
+    much = (points(median(gain.mean for gain in gains)), f"points {where}")
     if overall:
         much = (points(overall.mean), "points on average over all cells")
         seeds = f"the 95 % interval of that average, {counted(overall.n, 'seed')}"

@@ -69,12 +69,13 @@ class Likeness:
 class CellStudy:
     """The rows of one cell in the board's order, and what is computed about them when it is first asked for.
 
-    `records` holds the complete records of the board by run id; `grids` is what `runs_by_seeds` found.
+    `teachers` holds the complete records of the board that teachers' weights come from, by the digest of the weights;
+    `grids` is what `runs_by_seeds` found.
     """
 
     standings: Standings
     rows: tuple[Row, ...]
-    records: Mapping[str, Record]
+    teachers: Mapping[str, Record]
     grids: Mapping[RowKey, Mapping[tuple[int, int], float]]
 
     @property
@@ -103,7 +104,7 @@ class CellStudy:
 
     def _likeness(self, row: Row) -> Likeness:
         teachers = [
-            self.records.get(run.record.teacher.run_id or "") if run.record.teacher else None for run in row.runs
+            self.teachers.get(run.record.teacher.weights_sha256) if run.record.teacher else None for run in row.runs
         ]
         taught = [(run, teacher) for run, teacher in zip(row.runs, teachers, strict=True) if teacher]
         paired = [] if row.is_baseline else [(run.record, run.baseline) for run in row.runs if run.baseline]
@@ -136,9 +137,22 @@ class CellStudy:
 
 def cell_studies(standings: Standings) -> dict[str, CellStudy]:
     """A study of each cell of a board by the cell's name."""
+    teachers, grids = teachers_of(standings), runs_by_seeds(standings.rows)
+    return {name: CellStudy(standings, rows, teachers, grids) for name, rows in named_cells(standings.rows).items()}
+
+
+def teachers_of(standings: Standings) -> dict[str, Record]:
+    """The complete record that a teacher's weights come from, by the digest of the weights.
+
+    One run that names it speaks for all runs with these weights: the same training done again has another run id.
+    """
     records = {run.record.run_id: run.record for run in standings.runs if run.record.status == "complete"}
-    grids = runs_by_seeds(standings.rows)
-    return {name: CellStudy(standings, rows, records, grids) for name, rows in named_cells(standings.rows).items()}
+    named = sorted(
+        (teacher.run_id, teacher.weights_sha256)
+        for run in standings.runs
+        if (teacher := run.record.teacher) and teacher.run_id
+    )
+    return {digest: records[name] for name, digest in reversed(named) if name in records}
 
 
 def curve_of(row: Row) -> list[CurvePoint]:

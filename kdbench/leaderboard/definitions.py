@@ -414,6 +414,8 @@ CHAPTERS = (
                 "Ranked",
                 "A complete run under the board's own pins, with a teacher that was checked. One run for each seed; "
                 "a repetition is shown beside it.",
+                "The board names its seeds before anything is run. Further ones count where all of these are there, "
+                "and one after another, so that nobody picks seeds by their results.",
             ),
             Definition(
                 "stale",
@@ -425,7 +427,7 @@ CHAPTERS = (
                 "unranked",
                 "Not ranked",
                 "A run under the board's pins that takes part in no comparison, with the reason: it is partial or "
-                "failed, its teacher was not checked, it is disputed, or it repeats a seed.",
+                "failed, its teacher was not checked, it is disputed, it repeats a seed, or its seed is out of turn.",
             ),
             Definition(
                 "withdrawn",
@@ -465,7 +467,8 @@ CHAPTERS = (
             Definition(
                 "cost-with-teacher",
                 "With teacher",
-                "The time of one run and of its teacher's training. Not given where the teacher's is not known.",
+                "The time of one run and of its teacher's training. Not given where the teacher's is not known, or was "
+                "taken on another class of device.",
                 "One teacher may serve many students, so sums over rows would count its training more than once.",
             ),
             Definition(

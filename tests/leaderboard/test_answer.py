@@ -118,6 +118,17 @@ def test_cost_is_a_multiple_of_the_run_without_a_teacher(board: Board) -> None:
     assert factors == pytest.approx((1.0, 1 + 100 / alone))
 
 
+def test_cost_is_that_of_teaching_and_not_of_methods_without_a_teacher(board: Board) -> None:
+    pair, cheap = [make_record(), make_record(hits=13, taught=True)], make_record(hits=14, method__name="alone-too")
+    assert answer_of(stand(board, *pair, cheap)).cost == answer_of(stand(board, *pair)).cost
+
+
+def test_seeds_of_the_median_interval_are_those_that_have_one(board: Board) -> None:
+    pair = [*trio([10, 10]), *trio([12, 13], taught=True)]
+    answer = answer_of(stand(board, *pair, make_record(hits=12, taught=True, method__name="other")))
+    assert figures(answer)["How sure is that?"][1] == "points: the median 95 % interval, 2 seeds"
+
+
 def test_cost_is_left_open_where_the_devices_differ(board: Board) -> None:
     other = {"type": "cpu", "name": "Fast CPU", "count": 1}
     standings = stand(board, make_record(hits=10), make_record(hits=12, taught=True, environment__device=other))

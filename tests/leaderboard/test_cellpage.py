@@ -129,6 +129,15 @@ def test_agreement_with_a_teacher_is_that_with_the_teachers_own_record(boards: P
     )
 
 
+def test_teacher_whose_run_is_not_there_is_known_by_the_weights_that_another_run_names(boards: Path) -> None:
+    teacher = make_record(hits=15, student__name="broad")
+    again = make_record(hits=11, taught=True, method__name="other", teacher__run_id="done-again")
+    unknown = make_record(hits=11, taught=True, method__name="unknown", teacher__weights_sha256="55" * 32)
+    found = study(boards, teacher, make_record(hits=10), taught_by(teacher, hits=12), again, unknown)
+    known = {each.row.key.method: each.teacher.share for each in found.likenesses if each.teacher}
+    assert known == pytest.approx({"soft": 17 / 20, "other": 16 / 20})
+
+
 @pytest.mark.parametrize("elsewhere", [{"cell__test_list_sha256": "99" * 32}, {"status": "partial"}, None])
 def test_teacher_without_a_complete_record_on_the_same_test_list_has_no_agreement(
     boards: Path, elsewhere: Mapping[str, Any] | None
