@@ -248,12 +248,15 @@ def _lines(board: Board, method: MethodRuns, rows: Sequence[Row]) -> Iterator[tu
         places[row.key.student, row.key.fraction].append(row)
     asked = {(student, share) for student in board.matrix.students for share in board.matrix.fractions}
     others = sorted({row.key.student for row in rows} - set(board.matrix.students))
+    # Some methods need a teacher of the student's own architecture; all others need one of another.
+    own_kind = all(row.key.student == row.key.teacher for row in rows)
     for student in (*board.matrix.students, *others):
         spots = []
         for share in fractions_of(board, method.rows):
             found = tuple(places[student, share])
-            own_kind = "its own kind" if student == rows[0].key.teacher else "missing"
-            spots.append(Spot(found, "" if found else own_kind if (student, share) in asked else formats.NOTHING))
+            fits = (student == rows[0].key.teacher) == own_kind
+            why = "missing" if fits else "not its own kind" if own_kind else "its own kind"
+            spots.append(Spot(found, "" if found else why if (student, share) in asked else formats.NOTHING))
         yield student, tuple(spots)
 
 

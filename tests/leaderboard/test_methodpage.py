@@ -77,6 +77,13 @@ def test_a_student_of_the_teachers_kind_is_not_missing(tmp_path: Path) -> None:
     assert [spot.why for spot in dict(grid.lines)["wide"]] == ["its own kind", "its own kind"]
 
 
+def test_a_method_for_teachers_of_the_students_own_kind_misses_no_other_kind(tmp_path: Path) -> None:
+    taught = trio([14, 14, 13], taught=True, teacher__spec="slim", teacher__backbone="slim")
+    (grid,) = context(standings_with(tmp_path, *trio([10, 8, 6]), *taught))["grids"]
+    whys = {student: [spot.why for spot in spots] for student, spots in grid.lines}
+    assert whys == {"slim": ["", "missing"], "wide": ["not its own kind", "not its own kind"]}
+
+
 def test_a_fraction_that_the_board_does_not_ask_for_is_not_missing_elsewhere(
     tmp_path: Path, paired: list[Record]
 ) -> None:
