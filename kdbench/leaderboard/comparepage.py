@@ -19,7 +19,7 @@ from kdbench.board import Board
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, epoch_axis, line_chart, share_axis
 from kdbench.leaderboard.definitions import definitions
-from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Reached, RowKey, pair_key, student_t
+from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Reached, RowKey, Run, pair_key, student_t
 from kdbench.leaderboard.standings import STAGES, Row, Standings, row_id
 
 POINTS = 50  # of a curve in the page's data, about
@@ -58,7 +58,15 @@ def compare_context(standings: Standings) -> dict[str, Any]:
         "fractions": [(fraction, list(group)) for fraction, group in _by_fraction(pairings(standings))],
         "data": rows_json(standings),
         "most": STYLES,
+        "apart": list(_apart(standings)),
     }
+
+
+def _apart(standings: Standings) -> Iterator[tuple[Run, str]]:
+    """The runs that are not submitted and that no row would hold, each with the reason."""
+    for run in (*standings.runs.stale, *standings.runs.unranked):
+        if run.record.run_id in standings.given:
+            yield run, f"it was made with other {', '.join(run.stale)}" if run.stale else run.reason or ""
 
 
 # --- without a script --------------------------------------------------------------------------------------

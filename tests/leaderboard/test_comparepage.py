@@ -7,6 +7,7 @@ import random
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,16 @@ def test_page_without_a_script_has_the_best_entry_of_each_cell_beside_its_baseli
     assert f"slim soft, teacher broad 0 45.0 single run 0 1 22.5 ± 31.8 +20.0 single run {NOTHING}" in text
     assert "Choosing rows needs JavaScript." in text
     assert page_of(read_standings("small", boards)).count('class="chart"') == 2
+
+
+def test_a_run_that_is_not_submitted_and_in_no_row_is_named_with_the_reason(boards: Path) -> None:
+    stale = make_record(seed=2, run_id="older", pins=dict(make_record().pins) | {"optim.lr": 0.5})
+    standings = standings_with(boards, stale, make_record(seed=2, status="partial", run_id="half"))
+    mine = replace(standings, given=frozenset({"older", "half", make_record(taught=True).run_id}))
+    text = " ".join(re.sub(r"<[^>]+>", " ", page_of(mine)).split())
+    assert "Drawn with 3 runs of yours that are not submitted; the rows that hold them are marked." in text
+    assert "older is in no row: it was made with other optim.lr. half is in no row: the run is partial." in text
+    assert "in no row" not in page_of(standings)
 
 
 def test_section_for_the_script_is_hidden_until_the_script_shows_it(boards: Path) -> None:

@@ -71,6 +71,7 @@ def test_a_run_that_is_not_submitted_says_so(boards: Path) -> None:
     standings = replace(standings, given=frozenset({"mine"}))
     assert "seed 0 yours, not submitted" in run_page(standings, "mine").text
     assert "This run is yours and not submitted" in run_page(standings, "mine").text
+    assert "kdbench reproduce" not in run_page(standings, "mine").text  # it looks for a run id on the boards
     assert "yours" not in run_page(standings, "theirs").text
 
 

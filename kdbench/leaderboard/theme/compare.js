@@ -226,10 +226,10 @@ const start = (data) => {
     return true;
   };
 
-  for (const row of data.rows) {
+  for (const row of [...data.rows].sort((a, b) => (b.own ?? 0) - (a.own ?? 0))) { // the reader's own rows first
     const box = make("input", { type: "checkbox", value: row.id });
     const text = `${nameOf(row)}${row.own ? " (yours, not submitted)" : ""}`;
-    const line = make("li", {}, make("label", {}, box, " ", text, " ", make("small", {}, `${row.cells[2]} %`)));
+    const line = make("li", {}, make("label", {}, box, " ", text, " ", make("small", {}, `accuracy ${row.cells[2]}`)));
     line.dataset.text = text.toLowerCase();
     box.addEventListener("change", () => {
       if (!box.checked) return choose(chosen.filter((id) => id !== row.id));
