@@ -50,7 +50,7 @@ def list_boards(boards: Path | None) -> None:
     click.echo(aligned(lines))
 
 
-@board.command()
+@board.command(short_help="Show the rows of a board, ranked in each cell.")
 @click.argument("name", metavar="BOARD")
 @click.option(
     "--format",
@@ -76,7 +76,7 @@ def show(name: str, form: str | None, as_json: bool, as_csv: bool, boards: Path 
         _show(standings)
 
 
-@board.command()
+@board.command(short_help="Explain every pin of a board: value and reason.")
 @click.argument("name", metavar="BOARD")
 @click.option("--json", "as_json", is_flag=True, help="Pins, reasons and rules as JSON.")
 @BOARDS_OPTION

@@ -90,15 +90,24 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),
         click.option(
-            "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load too."
+            "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too."
         ),
         click.option(
-            "-o", "options", multiple=True, metavar="KEY=VALUE", callback=_key_and_value, help="A data set's option."
+            "-o",
+            "--option",
+            "options",
+            multiple=True,
+            metavar="KEY=VALUE",
+            callback=_key_and_value,
+            help="Option of the data set.",
         ),
         click.option(
-            "--board", default=DEFAULT_BOARD, show_default=True, help="The board whose frames and options to use."
+            "--board",
+            default=DEFAULT_BOARD,
+            show_default=True,
+            help="Board whose frames and options to use: a name, or the path of a board.toml.",
         ),
-        click.option("--videos", type=click.Path(path_type=Path), help="The folder of the video files."),
+        click.option("--videos", type=click.Path(path_type=Path), help="Folder of the video files."),
         click.argument("name"),
     ):
         with_choice = decorate(with_choice)
@@ -118,7 +127,7 @@ def data() -> None:
 
 
 @data.command("list")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="A plugin file to load too.")
+@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
     """List the data sets that plugins offer."""
@@ -133,7 +142,7 @@ def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
         click.echo(f"{row.name:20} {'drawn here' if row.cls.embedded else 'to fetch':12} {row.summary}")
 
 
-@data.command()
+@data.command(short_help="Download a data set and unpack its videos.")
 @_choosing
 def fetch(choice: Choice, as_json: bool) -> None:
     """Download a data set's files and unpack its videos, or draw them where the data set can do that.
@@ -177,7 +186,7 @@ def _prepare_command(choice: Choice) -> str:
     return " ".join([*words, *([f"--videos {choice.videos}"] if choice.videos else [])])
 
 
-@data.command()
+@data.command(short_help="Print the training videos that a fraction keeps.")
 @_choosing
 @click.option("--fraction", required=True, type=click.FloatRange(0, 1, min_open=True), help="Share of the videos.")
 @click.option("--split", "number", type=int, help="The official split.  [default: the board's]")
@@ -205,7 +214,7 @@ def subset(choice: Choice, fraction: float, number: int | None, seed: int, as_js
     click.echo(f"{len(ids)} videos of {dataset.name}, split {number}, seed {seed}; SHA-256 {digest}", err=True)
 
 
-@data.command()
+@data.command(short_help="Decode every video once, into the frame store.")
 @_choosing
 @_which_codec
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that decode.  [default: one a core]")
@@ -236,7 +245,7 @@ def prepare(choice: Choice, workers: int | None, as_json: bool) -> None:
     _exit_with(any(report.missing or report.broken for report in reports))
 
 
-@data.command()
+@data.command(short_help="Check stored frames and video files by digest.")
 @_choosing
 @_which_codec
 def verify(choice: Choice, as_json: bool) -> None:
@@ -256,7 +265,7 @@ def verify(choice: Choice, as_json: bool) -> None:
     _exit_with(not all(verification.ok for verification in verifications))
 
 
-@data.command()
+@data.command(short_help="Describe a data set and what is here of it.")
 @_choosing
 @_which_codec
 def info(choice: Choice, as_json: bool) -> None:

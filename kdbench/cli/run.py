@@ -17,7 +17,13 @@ from kdbench.board import DEFAULT_BOARD
 @click.option("--teacher", help="Backbone whose own run on this board teaches, or KIND:ARGUMENT.")
 @click.option("--method", help="Training method.  [default: the board's, with or without a teacher]")
 @click.option("-o", "--option", "options", multiple=True, metavar="KEY=VALUE", help="Option of the method.")
-@click.option("--fraction", type=float, default=1.0, show_default=True, help="Share of the training videos.")
+@click.option(
+    "--fraction",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Share of the training videos, of those that the board has.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Training seed.")
 @click.option("--subset-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draw of the fraction.")
 @click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")

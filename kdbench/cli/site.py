@@ -22,7 +22,7 @@ def site() -> None:
     """Build the leaderboard pages and check that they are fresh."""
 
 
-@site.command()
+@site.command(short_help="Write the pages of all boards.")
 @OUT_OPTION
 @BOARDS_OPTION
 def build(out: Path, boards: Path | None) -> None:
@@ -35,7 +35,7 @@ def build(out: Path, boards: Path | None) -> None:
     click.echo(f"{out}: {len(written)} files; open {out / 'index.html'} or `kdbench site serve --out {out}`")
 
 
-@site.command()
+@site.command(short_help="Check that the pages are fresh and their links lead on.")
 @OUT_OPTION
 @BOARDS_OPTION
 def check(out: Path, boards: Path | None) -> None:
@@ -74,6 +74,10 @@ def serve(out: Path, port: int) -> None:
 
     if not (out / "index.html").is_file():
         raise click.ClickException(f"{out}: has no index.html; run `kdbench site build --out {out}` first")
-    with ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=str(out))) as server:
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), partial(SimpleHTTPRequestHandler, directory=str(out)))
+    except OSError as error:
+        raise click.ClickException(f"port {port}: {error.strerror}; name another with --port, 0 for any") from error
+    with server:
         click.echo(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)")
         server.serve_forever()

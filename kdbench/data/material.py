@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -85,6 +85,7 @@ def open_material(board: Board, fraction: float, access: Access, subset_seed: in
     dataset = open_dataset(board, access)
     split = dataset.split(board.data.split)
     labels = {video.id: video.label for video in dataset.videos}
+    _refuse_names_that_are_no_text(dataset, labels)
     chosen = subset(dataset.videos, split.train, fraction, subset_seed)
     store = _open_store(dataset, board, (*chosen, *split.test), access)
     train = [name for name in chosen if name in store.entries]
@@ -104,6 +105,15 @@ def open_material(board: Board, fraction: float, access: Access, subset_seed: in
         test_list_sha256=list_digest(split.test),
         missing=len(chosen) + len(split.test) - len(train) - len(test),
     )
+
+
+def _refuse_names_that_are_no_text(dataset: VideoDataset, ids: Iterable[str]) -> None:
+    """An id is hashed as UTF-8, and printed; the name of a file may be any bytes."""
+    for name in ids:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(dataset.root, f"the name of video {name!a} is not UTF-8; rename its file") from error
 
 
 def _open_store(dataset: VideoDataset, board: Board, needed: tuple[str, ...], access: Access) -> FrameStore:

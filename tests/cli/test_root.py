@@ -45,6 +45,14 @@ def test_the_help_in_the_table_is_the_commands_own(name: str) -> None:
     assert command.get_short_help_str(limit=200) == COMMANDS[name][1]
 
 
+@pytest.mark.parametrize("name", ["data", "board", "site"])
+def test_no_line_of_a_list_of_commands_is_cut_off(name: str) -> None:
+    lines = CliRunner().invoke(main, [name, "--help"]).output.splitlines()
+    listed = lines[lines.index("Commands:") + 1 :]
+    assert listed
+    assert [line for line in listed if line.endswith("...")] == []
+
+
 def test_the_help_names_every_command_on_one_line() -> None:
     lines = CliRunner().invoke(main, ["--help"]).output.splitlines()
     width = max(map(len, COMMANDS))

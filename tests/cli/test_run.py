@@ -48,6 +48,7 @@ def test_without_its_videos_a_run_says_how_to_get_them_and_which_board_needs_non
         (["--board", "motion-shapes", "--student", "c3"], "no backbone is called 'c3'"),
         (["--board", "motion-shapes", "--student", "c3d", "--teacher", "x"], "no backbone is called 'x'"),
         (["--board", "motion-shapes", "--student", "c3d", "--plugin", "/nowhere.py"], "/nowhere.py"),
+        (["--board", "motion-shapes", "--student", "c3d", "--teacher", ""], "--teacher is empty"),
     ],
 )
 def test_what_does_not_exist_is_refused_in_one_line_with_the_way_out(

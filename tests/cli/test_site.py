@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -60,6 +61,15 @@ def test_serve_needs_a_built_site(tmp_path: Path) -> None:
     result = CliRunner().invoke(site, ["serve", "--out", str(tmp_path)])
     assert result.exit_code == 1
     assert "has no index.html; run `kdbench site build" in result.output
+
+
+def test_serve_names_a_port_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "index.html").touch()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = CliRunner().invoke(site, ["serve", "--out", str(tmp_path), "--port", str(port)])
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: port {port}: Address already in use; name another with --port, 0 for any\n"
 
 
 def test_serve_answers_on_this_machine_alone(boards: Path, tmp_path: Path) -> None:
