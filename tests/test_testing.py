@@ -477,6 +477,26 @@ class OneWidth(Plain):
         return super().build(1.0)
 
 
+class NoNetwork(Plain):
+    def build(self, width: float) -> Any:
+        super().build(width)
+
+
+class TapsWithoutPaths(Plain):
+    taps: Any = ("stage4",)
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"),
+    [
+        (NoNetwork, "build() returned NoneType; return the network, an nn.Module"),
+        (TapsWithoutPaths, 'taps is a tuple; write taps = {"stage1": "path.of.a.submodule"}'),
+    ],
+)
+def test_a_backbone_of_the_wrong_types_is_told_what_to_write(cls: type[Backbone], words: str, kit: Kit) -> None:
+    assert check(registered(kit, "backbones", cls), kit).problems[-1].endswith(words)
+
+
 FAULTY_BACKBONES: dict[type[Backbone], tuple[str, str]] = {
     LengthMatters: ("clips_of_several_lengths_become_features_and_maps", "[32, 40, 64] features"),
     BatchMatters: ("a_clip_alone_and_in_a_batch_gives_the_same", "other features in a batch than alone"),
@@ -527,6 +547,11 @@ class Listed(VideoDataset):
 class LabelTooLarge(Listed):
     def video(self, name: str) -> Video:
         return Video(name, 2, name, (name,))
+
+
+class PathsOfLetters(Listed):
+    def video(self, name: str) -> Video:
+        return Video(name, int(name[0] == "b"), name, f"{name}.avi")  # type: ignore[arg-type]
 
 
 class NoVideoOfAClass(Listed):
@@ -594,6 +619,7 @@ FAULTY_DATASETS: dict[type[VideoDataset], tuple[str, str]] = {
     NoVideoOfAClass: ("each_class_is_named_once_and_has_a_video", "no video of class 'b'"),
     IdTwice: ("ids_are_unique_and_in_order_and_paths_relative", "two videos called 'a/0'"),
     OutOfOrder: ("ids_are_unique_and_in_order_and_paths_relative", "sort them by id"),
+    PathsOfLetters: ("ids_are_unique_and_in_order_and_paths_relative", "'a/0.avi'; write ('a/0.avi',)"),
     AbsolutePath: ("ids_are_unique_and_in_order_and_paths_relative", "give it relative to that"),
     BothSides: (ON_BOTH, "has 'a/1' on both sides"),
     OneGroup: (ON_BOTH, "has group 'a' on both sides"),
@@ -614,6 +640,17 @@ def test_a_fault_of_a_data_set_is_found(cls: type[VideoDataset], kit: Kit) -> No
 
 def test_a_data_set_without_a_fault_has_none(kit: Kit) -> None:
     assert check(registered(kit, "datasets", Listed), kit).problems == []
+
+
+def test_lists_that_are_methods_are_told_to_be_properties(kit: Kit) -> None:
+    class Called(Listed):
+        """Forgot a decorator."""
+
+        def videos(self) -> tuple[Video, ...]:  # type: ignore[override]
+            return ()
+
+    (problem,) = check(registered(kit, "datasets", Called), kit).problems
+    assert problem.endswith("videos is a method; write @property above its def")
 
 
 # --- launchers and teachers --------------------------------------------------------------------------------
@@ -667,6 +704,17 @@ class SaysNothing(Teacher):
     def load(self, argument: str, context: TeacherContext) -> TeacherNetwork:
         known = context.trained(argument, 1.0)
         return TeacherNetwork(known.network, TeacherCard(argument, known.card.weights_sha256))
+
+
+def test_a_teacher_without_a_card_is_told_what_to_return(kit: Kit) -> None:
+    class JustTheNetwork(Teacher):
+        """A teacher that forgets its card."""
+
+        def load(self, argument: str, context: TeacherContext) -> Any:
+            return context.trained(argument, 1.0).network
+
+    (problem,) = check(registered(kit, "teachers", JustTheNetwork), kit).problems
+    assert problem.endswith("load() returned Network; return a TeacherNetwork: a network and its card")
 
 
 @pytest.mark.parametrize(

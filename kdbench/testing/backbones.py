@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import cached_property
 
 import msgspec
@@ -28,6 +29,13 @@ class BackboneChecks(Checks):
 
     def prepare(self) -> None:
         """Build it once; a network of one width alone is checked at that width."""
+        taps, board = self.plugin.cls.taps, self.board
+        if not isinstance(taps, Mapping):
+            raise CheckError(f'taps is a {type(taps).__name__}; write taps = {{"stage1": "path.of.a.submodule"}}')
+        with torch.random.fork_rng(devices=[]):
+            built = self.plugin.make(self.given.options).build(board.networks.width)
+        if not isinstance(built, nn.Module):
+            raise CheckError(f"build() returned {type(built).__name__}; return the network, an nn.Module")
         assert self.network
 
     @cached_property

@@ -28,8 +28,9 @@ class DatasetChecks(Checks):
     def prepare(self) -> None:
         """Read the lists once. A data set that lists what lies in its folder needs the folder."""
         try:
-            assert self.dataset.classes is not None
-            assert self.dataset.videos is not None
+            for name in ("classes", "videos"):
+                if callable(getattr(self.dataset, name)):
+                    raise CheckError(f"{name} is a method; write @property above its def")
         except DataError as error:
             if self.plugin.cls.embedded or self.given.videos is not None:
                 raise
@@ -135,6 +136,9 @@ class DatasetChecks(Checks):
 def _require_places(video: Video) -> None:
     if not video.group:
         raise CheckError(f"video '{video.id}' has no group; a video of its own is a group of its own: use its id")
+    paths: object = video.paths
+    if isinstance(paths, str):
+        raise CheckError(f"the paths of '{video.id}' are the string {paths!r}; write ({paths!r},)")
     if not video.paths:
         raise CheckError(f"video '{video.id}' has no path; say where its file may lie")
     for path in video.paths:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from kdbench.errors import KdbenchError
-from kdbench.offers import reason_of
 from kdbench.registry import Registered
 from kdbench.testing.kit import Kit
 
@@ -160,11 +159,10 @@ def _reason(error: BaseException, file: Path) -> str:
         return text
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} ..."
-    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == file]
-    if not own:
-        return reason_of(error)
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return f"{what} ({file.name}, line {own[-1].lineno}: {own[-1].line})"
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).resolve() == file]
+    # A line of torch or of kdbench would send the author to a file that is not theirs.
+    return f"{what} ({file.name}, line {own[-1].lineno}: {own[-1].line})" if own else what
 
 
 def _signature(error: BaseException, cls: type[Any]) -> str:

@@ -58,7 +58,15 @@ class TeacherChecks(Checks):
         classes = len(material.classes)
         context = Context(self.kit.board, self.kit.registry, classes, 1.0, self._trained)
         tests = frozenset(material.qualified(material.test_list))
-        return obtain(f"{self.plugin.name}:{argument}", context, tests, untrusted=True)
+        try:
+            return obtain(f"{self.plugin.name}:{argument}", context, tests, untrusted=True)
+        except AttributeError:
+            loaded = self.plugin.make({}).load(argument, context)
+            if isinstance(loaded, TeacherNetwork):
+                raise
+            raise CheckError(
+                f"load() returned {type(loaded).__name__}; return a TeacherNetwork: a network and its card"
+            ) from None
 
     def _trained(self, which: Lesson) -> TeacherNetwork:
         """What stands for what a run of a backbone has left; one that could not be asked for is refused."""
