@@ -15,10 +15,8 @@ from kdbench.data.material import Watcher
 from kdbench.evaluate import Evaluation, evaluate, evaluate_pretext
 from kdbench.models import Network
 from kdbench.records import Epoch, Predictions, PretextResult, Seconds
-from kdbench.rundir import RunDir
+from kdbench.rundir import CHECKPOINT_EVERY_S, RunDir
 from kdbench.train import EpochSummary, Training, fit
-
-CHECKPOINT_EVERY_S = 20.0
 
 
 class EpochWatcher(Watcher, Protocol):

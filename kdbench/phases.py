@@ -12,13 +12,12 @@ import msgspec
 from kdbench.api import Phase, PluginError
 from kdbench.data.material import Watcher
 from kdbench.records import PhaseEpoch
-from kdbench.rundir import RunDir
+from kdbench.rundir import CHECKPOINT_EVERY_S, RunDir
 from kdbench.train import EpochSummary, Training, fit, make_optimiser
 
 FILE = "phases.pt"
 # Far behind any board's last epoch, so that no epoch of a phase draws as one of the board's.
 FIRST_EPOCH = 1 << 20
-CHECKPOINT_EVERY_S = 20.0
 
 
 @dataclass

@@ -33,6 +33,7 @@ from kdbench.files import write_atomically
 from kdbench.records import Epoch, PhaseEpoch, Record, write_record
 
 EPOCHS, PHASES = "epochs.jsonl", "phases.jsonl"
+CHECKPOINT_EVERY_S = 20.0  # a checkpoint is written at the end of an epoch, and not more often than that
 WAITING_POLL_S = 0.5  # a holder works for minutes; a network disk is not asked more often than that
 
 

@@ -38,7 +38,6 @@ class PlannedRun:
     request: RunRequest
     state: State
     why: str = ""
-    teaches: bool = False
 
     def facts(self) -> dict[str, Any]:
         """The run as plain values, for --json."""
@@ -149,12 +148,12 @@ def _planned(request: RunRequest, found: Found, *, weights: bool = False) -> Pla
     if equal:
         here = [record for record in equal if (runs / request.board.name / record.run_id / "weights.pt").exists()]
         if here or not weights:
-            return PlannedRun(request, "done", teaches=weights)
-        return PlannedRun(request, "to do", "its record is there, its weights are not", teaches=True)
+            return PlannedRun(request, "done")
+        return PlannedRun(request, "to do", "its record is there, its weights are not")
     if answers:
         changed = ", ".join(differing_pins(answers[0], pins)[:5])
-        return PlannedRun(request, "stale", f"changed since: {changed}", teaches=weights)
-    return PlannedRun(request, "to do", _failure(request, runs), teaches=weights)
+        return PlannedRun(request, "stale", f"changed since: {changed}")
+    return PlannedRun(request, "to do", _failure(request, runs))
 
 
 def answers_to(record: Record, request: RunRequest, parts: Parts) -> bool:

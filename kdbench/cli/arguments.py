@@ -1,16 +1,35 @@
-"""Reading repeated arguments: KEY=VALUE, and folders of videos."""
+"""What several commands take: options of the same name and meaning, KEY=VALUE arguments, folders of videos."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from kdbench.board import Board
+from kdbench.board import DEFAULT_BOARD, Board
+
+BOARD_OPTION = click.option(
+    "--board", default=DEFAULT_BOARD, show_default=True, help="Board name, or path of a board.toml."
+)
+VIDEOS_OPTION = click.option(
+    "--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set."
+)
+RUNS_OPTION = click.option(
+    "--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder."
+)
+DEVICE_OPTION = click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
+PLACEMENT_OPTION = click.option(
+    "--placement",
+    type=click.Choice(["mmap", "ram", "gpu"]),
+    default="mmap",
+    show_default=True,
+    help="Read frames from the disk, or copy them once into host or CUDA memory.",
+)
+PLUGIN_OPTION = click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too."
+)
 
 
 def key_values(pairs: Sequence[str]) -> dict[str, str]:

@@ -9,24 +9,26 @@ from typing import Any
 
 import click
 
-from kdbench.board import DEFAULT_BOARD
+from kdbench.cli.arguments import (
+    BOARD_OPTION,
+    DEVICE_OPTION,
+    PLACEMENT_OPTION,
+    PLUGIN_OPTION,
+    RUNS_OPTION,
+    VIDEOS_OPTION,
+)
 
 
 @click.command(short_help="Measure what a cell costs on this machine, and what limits it.")
-@click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Board name, or path of a board.toml.")
+@BOARD_OPTION
 @click.option("--student", required=True, help="Backbone to train.")
 @click.option("--teacher", help="Backbone whose own run on this board teaches, or KIND:ARGUMENT.")
-@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
-@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
-@click.option(
-    "--placement",
-    type=click.Choice(["mmap", "ram", "gpu"]),
-    default="mmap",
-    show_default=True,
-    help="Read frames from the disk, or copy them once into host or CUDA memory.",
-)
+@VIDEOS_OPTION
+@RUNS_OPTION
+@DEVICE_OPTION
+@PLACEMENT_OPTION
 @click.option("--compile", "compiled", is_flag=True, help="Let torch's compiler fuse the networks.")
+@PLUGIN_OPTION
 @click.option("--profile", type=click.Path(path_type=Path), help="Write a trace of three steps to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Plain numbers.")
 def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], as_json: bool, **given: Any) -> None:
@@ -46,7 +48,7 @@ def bench(board: str, student: str, teacher: str | None, videos: Sequence[str], 
     request = RunRequest(board=read, student=student, teacher=teacher, compiled=given["compiled"])
     with TerminalWatcher() as watcher:
         folders = videos_by_dataset(videos, read)
-        access = Access(registry=load_registry(), watcher=watcher, videos=folders)
+        access = Access(registry=load_registry(given["plugins"]), watcher=watcher, videos=folders)
         where = {name: given[name] for name in ("runs", "device", "placement")}
         place = Bench(access=access, watcher=watcher, **where)
         found = measure(open_training(request, place), given["profile"]).facts()

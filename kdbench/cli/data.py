@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 import click
 
 from kdbench.board import DEFAULT_BOARD, Board, Frames, load_board
+from kdbench.cli.arguments import PLUGIN_OPTION
 
 if TYPE_CHECKING:
     from kdbench.api import VideoDataset
@@ -89,9 +90,7 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
 
     for decorate in (
         click.option("--json", "as_json", is_flag=True, help="Print everything as JSON."),
-        click.option(
-            "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too."
-        ),
+        PLUGIN_OPTION,
         click.option(
             "-o",
             "--option",
@@ -127,7 +126,7 @@ def data() -> None:
 
 
 @data.command("list")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
+@PLUGIN_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def list_(plugins: tuple[Path, ...], as_json: bool) -> None:
     """List the data sets that plugins offer."""

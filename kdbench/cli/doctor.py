@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from kdbench.board import DEFAULT_BOARD
+from kdbench.cli.arguments import BOARD_OPTION, DEVICE_OPTION, PLUGIN_OPTION, RUNS_OPTION, VIDEOS_OPTION
 
 
 @click.command(short_help="Say what this machine can do, and what is wrong with it.")
-@click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Board name, or path of a board.toml.")
+@BOARD_OPTION
 @click.option("--student", help="Backbone to try.  [default: the first of the board's students]")
-@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
-@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
+@VIDEOS_OPTION
+@RUNS_OPTION
+@DEVICE_OPTION
+@PLUGIN_OPTION
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
 def doctor(board: str, student: str | None, videos: Sequence[str], as_json: bool, **given: Any) -> None:
     """Look at everything that runs of a board depend on here: versions, device, arithmetic, disk and frames.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kdbench.cli.arguments import DEVICE_OPTION, PLUGIN_OPTION, VIDEOS_OPTION
 from kdbench.cli.board import BOARDS_OPTION, boards_folder
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def mark(named: str, state: Any, by: str, note: str | None, boards: Path | None)
 @click.argument("named", metavar="RECORD")
 @click.option("--dry-run", is_flag=True, help="Print the command of the run and do nothing.")
 @click.option("--teacher", help="KIND:PATH of a teacher that came from a file.")
-@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
+@VIDEOS_OPTION
 @click.option(
     "--runs",
     type=click.Path(path_type=Path),
@@ -137,8 +138,8 @@ def mark(named: str, state: Any, by: str, note: str | None, boards: Path | None)
     show_default=True,
     help="Runs folder; not the one that the record's own run lies in.",
 )
-@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
+@DEVICE_OPTION
+@PLUGIN_OPTION
 @BOARDS_OPTION
 def reproduce(named: str, dry_run: bool, boards: Path | None, **given: Any) -> None:
     """Do the run of a RECORD (a run id on a board, or the path of a record.json) again, its teacher's first.

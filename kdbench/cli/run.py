@@ -8,11 +8,18 @@ from typing import Any
 
 import click
 
-from kdbench.board import DEFAULT_BOARD
+from kdbench.cli.arguments import (
+    BOARD_OPTION,
+    DEVICE_OPTION,
+    PLACEMENT_OPTION,
+    PLUGIN_OPTION,
+    RUNS_OPTION,
+    VIDEOS_OPTION,
+)
 
 
 @click.command()
-@click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Board name, or path of a board.toml.")
+@BOARD_OPTION
 @click.option("--student", required=True, help="Backbone to train.")
 @click.option("--teacher", help="Backbone whose own run on this board teaches, or KIND:ARGUMENT.")
 @click.option("--method", help="Training method.  [default: the board's, with or without a teacher]")
@@ -26,21 +33,15 @@ from kdbench.board import DEFAULT_BOARD
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Training seed.")
 @click.option("--subset-seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draw of the fraction.")
-@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
-@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
-@click.option(
-    "--placement",
-    type=click.Choice(["mmap", "ram", "gpu"]),
-    default="mmap",
-    show_default=True,
-    help="Read frames from the disk, or copy them once into host or CUDA memory.",
-)
+@VIDEOS_OPTION
+@RUNS_OPTION
+@DEVICE_OPTION
+@PLACEMENT_OPTION
 @click.option("--compile", "compiled", is_flag=True, help="Let torch's compiler fuse the networks; said in the record.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that decode videos.  [default: all cores]")
 @click.option("--allow-missing", is_flag=True, help="Run on the videos that are there; the record is never ranked.")
 @click.option("--untrusted-teacher", is_flag=True, help="Use a teacher that does not say what it has seen.")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
+@PLUGIN_OPTION
 def run(board: str, options: Sequence[str], videos: Sequence[str], plugins: Sequence[Path], **given: Any) -> None:
     """Train one student on a board and write its record.
 

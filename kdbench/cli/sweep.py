@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kdbench.board import DEFAULT_BOARD
+from kdbench.cli.arguments import (
+    BOARD_OPTION,
+    DEVICE_OPTION,
+    PLACEMENT_OPTION,
+    PLUGIN_OPTION,
+    RUNS_OPTION,
+    VIDEOS_OPTION,
+)
 
 if TYPE_CHECKING:
     from kdbench.sweep import Plan, PlannedRun
@@ -27,7 +33,7 @@ def _listed(convert: type) -> Any:
 
 
 @click.command()
-@click.option("--board", default=DEFAULT_BOARD, show_default=True, help="Board name, or path of a board.toml.")
+@BOARD_OPTION
 @click.option("--students", default="", callback=_listed(str), help="Only these backbones as students (a,b,c).")
 @click.option("--teachers", default="", callback=_listed(str), help="Only these teachers.")
 @click.option("--methods", default="", callback=_listed(str), help="Only these methods.")
@@ -40,18 +46,12 @@ def _listed(convert: type) -> Any:
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Runs at once, each in a process of its own.")
 @click.option("--launcher", help="How runs are started.  [default: one after another, here]")
 @click.option("--launcher-option", "launcher_options", multiple=True, metavar="KEY=VALUE", help="Option of it.")
-@click.option("--videos", multiple=True, metavar="[NAME=]PATH", help="Folder of the board's (or a named) data set.")
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Runs folder.")
-@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: CUDA where there is one]")
-@click.option(
-    "--placement",
-    type=click.Choice(["mmap", "ram", "gpu"]),
-    default="mmap",
-    show_default=True,
-    help="Read frames from the disk, or copy them once into host or CUDA memory.",
-)
+@VIDEOS_OPTION
+@RUNS_OPTION
+@DEVICE_OPTION
+@PLACEMENT_OPTION
 @click.option("--compile", "compiled", is_flag=True, help="Let torch's compiler fuse the networks; said in the record.")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path), help="Plugin file to load too.")
+@PLUGIN_OPTION
 def sweep(board: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Fill the cells of a board, teachers first.
 

@@ -21,7 +21,6 @@ Ints = NDArray[np.int64]
 
 # The five pretext labels (protocol of Pretext-Contrastive Learning); the transform hits the middle clip.
 NONE, ROTATION, QUADRANTS, SEGMENTS, REMOTE = range(5)
-PRETEXT_LABELS = ("none", "rot90k", "quadrant_swap", "chunk_swap", "remote_clip")
 MIDDLE = 1
 
 # Spatial variants of a clip, as rows of `augment.spatial_table`: identity, three rotations, quadrant swap.
