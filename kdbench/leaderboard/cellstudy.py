@@ -247,7 +247,7 @@ def _rounded(value: Any) -> Any:
 
 def _line(item: Any) -> str:
     """One object on one line: a tree that is indented throughout takes ten times as long."""
-    return json.dumps(_plain(item), ensure_ascii=False)
+    return json.dumps(_plain(item), ensure_ascii=False, separators=(",", ":"))
 
 
 def _plain(value: Any) -> Any:

@@ -118,7 +118,7 @@ def curve_rows(shown: Sequence[Epoch], terms: Sequence[str]) -> Markup:
     lines = []
     for epoch in shown:
         told = [str(epoch.epoch), formats.percent(epoch.test_top1), formats.percent(epoch.train_top1)]
-        lines.append("<tr><td>" + "<td>".join(told + _losses(epoch, terms)) + "\n")
+        lines.append("<tr><td>" + "<td>".join(told + _losses(epoch, terms)))
     return Markup("".join(lines))  # noqa: S704 - numbers only
 
 
@@ -147,14 +147,14 @@ def class_rows(scores: Iterable[ClassScore]) -> Markup:
         share = formats.percent(each.right / each.videos) if each.videos else formats.NOTHING
         name, taken = _text(each.name), _text(each.mistaken_for)
         counts = f"{each.right} of {each.videos}<td>{share}"
-        lines.append(f'<tr><th scope="row">{name}<td>{counts}<td>{taken}\n')
+        lines.append(f'<tr><th scope="row">{name}<td>{counts}<td>{taken}')
     return Markup("".join(lines))  # noqa: S704 - the names are escaped above
 
 
 def described(facts: Iterable[tuple[str, Any]]) -> Markup:
     """Terms with their descriptions; text is escaped, markup kept. HTML lets the end tags be left out."""
     lines = [f"<dt>{_text(label)}<dd>{value if isinstance(value, Markup) else _text(value)}" for label, value in facts]
-    return Markup("\n".join(lines))  # noqa: S704 - both are escaped above
+    return Markup("".join(lines))  # noqa: S704 - both are escaped above
 
 
 def class_scores(record: Record) -> list[ClassScore]:
@@ -285,8 +285,13 @@ def _code(record: Record) -> str:
 
 
 def environment(record: Record) -> Iterator[tuple[str, str]]:
-    """What the run was made on and with, in order of the keys; a group, such as the packages, is one text."""
+    """What the run was made on and with, in order of the keys; a group, such as the packages, is one text.
+
+    A device of which `device_class` tells all stands with the costs.
+    """
     for key, value in sorted(record.environment.items()):
+        if key == "device" and isinstance(value, dict) and value.keys() <= {"count", "name", "type"}:
+            continue
         told = [f"{name} {text}" for name, text in _flat(value)] if isinstance(value, dict) else [_word(value)]
         yield key, ", ".join(told)
     yield "kdbench", _code(record)

@@ -94,3 +94,14 @@ def test_seconds_to_a_milestone_are_said_to_hold_the_phases_where_there_are_some
 def test_an_empty_list_of_the_environment_is_called_none(boards: Path) -> None:
     record = make_record(run_id="x", environment={"deterministic": {"exceptions": []}})
     assert "deterministic exceptions none" in run_page(standings_of(boards, record), "x").text
+
+
+@pytest.mark.parametrize(("more", "shown"), [({}, False), ({"driver": "1.2"}, True)])
+def test_a_device_stands_in_the_environment_only_where_its_class_does_not_tell_all(
+    boards: Path, more: dict[str, str], shown: bool
+) -> None:
+    device = {"type": "cpu", "name": "Plain CPU", "count": 1, **more}
+    record = make_record(run_id="x", environment={"device": device, "threads": 2})
+    text = run_page(standings_of(boards, record), "x").text
+    assert "On Plain CPU, 2 threads." in text
+    assert ("device count 1" in text) == shown
