@@ -126,6 +126,7 @@ def test_seeds_are_paired_and_their_videos_are_not_counted_as_new_ones(board: Bo
     assert found is not None
     assert [(each.seed, each.first_only, each.second_only) for each in found.by_seed] == [(0, 6, 0), (1, 6, 0)]
     assert (found.first_only, found.answers) == (12, 20)
+    assert found.difference == pytest.approx(0.6)
     assert found.p == mcnemar(6, 0)
 
 

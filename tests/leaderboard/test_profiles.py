@@ -145,6 +145,17 @@ def test_variance_components_are_the_hand_computed_ones() -> None:
     assert found.freedom == (1, 1, 1)
 
 
+def test_variance_components_of_fewer_subsets_than_seeds_are_the_hand_computed_ones() -> None:
+    # Means of the subsets 0.3, 0.6; of the seeds 0.3, 0.4, 0.65; all 0.45. Left over: 0.05, 0.05 and 0.1, either sign.
+    # Mean squares: subsets 3 * 0.045 / 1 = 0.135, seeds 2 * 0.065 / 2 = 0.065, rest 0.03 / 2 = 0.015.
+    found = split_variance({(0, 0): 0.1, (0, 1): 0.2, (0, 2): 0.6, (1, 0): 0.5, (1, 1): 0.6, (1, 2): 0.7})
+    assert found is not None
+    assert found.subset == pytest.approx(math.sqrt((0.135 - 0.015) / 3))
+    assert found.seed == pytest.approx(math.sqrt((0.065 - 0.015) / 2))
+    assert found.rest == pytest.approx(math.sqrt(0.015))
+    assert found.freedom == (1, 2, 2)
+
+
 def test_variance_components_of_many_runs_are_those_they_were_drawn_with() -> None:
     draw = random.Random(0)
     subsets, seeds = [draw.gauss(0, 0.3) for _ in range(200)], [draw.gauss(0, 0.2) for _ in range(200)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -313,6 +314,23 @@ def test_epochs_to_the_baseline_use_the_paired_baselines_last_value(board: Board
     fast = make_record(curve=[0.2, 0.45, 0.46, 0.47, 0.5, 0.5, 0.5, 0.6], taught=True)
     run = next(run for run in place(board, slow, fast).ranked if not run.is_baseline)
     assert (run.epochs_to_baseline(0.9), run.epochs_to_baseline(1.0)) == (2, 5)
+
+
+def test_milestones_of_the_baseline_are_shares_of_its_last_value_and_not_of_its_best(board: Board) -> None:
+    slow = make_record(curve=[0.1, 0.2, 0.3, 0.6, 0.4, 0.4, 0.4, 0.5])
+    run = next(run for run in place(board, slow, make_record(taught=True)).ranked if not run.is_baseline)
+    assert [each.accuracy for each in run.milestones()][-2:] == pytest.approx([0.45, 0.5])
+
+
+def test_milestones_are_read_from_the_smoothed_curve(board: Board) -> None:
+    pins = dict(board.pins) | {"evaluation.smoothing": 2}
+    # Means of two neighbours end with 0.4 and 0.45, and are 0.2 0.4 0.4 0.2 0.3 0.45 0.5 0.5.
+    slow = make_record(curve=[0.1, 0.4, 0.4, 0.1, 0.3, 0.3, 0.5, 0.4], pins=pins)
+    fast = make_record(curve=[0.2, 0.6, 0.2, 0.2, 0.4, 0.5, 0.5, 0.5], pins=pins, taught=True)
+    run = replace(place(board, fast).stale[0], baseline=slow)
+    assert run.epochs_to_baseline(1.0) == 6
+    assert milestone(fast, 0.5).epoch == 7
+    assert [each.accuracy for each in run.milestones()][-1] == pytest.approx(0.45)
 
 
 def test_epochs_to_the_baseline_are_censored(board: Board) -> None:

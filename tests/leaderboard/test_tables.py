@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,8 +15,8 @@ import pytest
 from kdbench.board import Board
 from kdbench.errors import BoardError
 from kdbench.leaderboard.answer import answer_of
-from kdbench.leaderboard.scoring import place_runs
-from kdbench.leaderboard.standings import Row, Standings, read_standings, standings_of
+from kdbench.leaderboard.scoring import Estimate, place_runs
+from kdbench.leaderboard.standings import Row, Standings, rank_cell, read_standings, standings_of
 from kdbench.leaderboard.tables import leaderboard_table, to_csv, to_json
 from kdbench.records import Record
 from tests.factories import make_record, trio, write_board, write_records
@@ -94,6 +95,40 @@ def test_gap_closed_is_unknown_when_the_teacher_is_no_better(board: Board) -> No
     assert row.gap_closed is None
 
 
+def test_gap_is_unknown_when_the_teacher_is_worse_than_the_baseline(board: Board) -> None:
+    row = taught_row(stand(board, make_record(), make_record(hits=12, taught=True, teacher__top1=0.4)))
+    assert row.gap_closed is None
+
+
+def test_gap_closed_of_several_seeds_is_that_of_their_sums(board: Board) -> None:
+    # Gains 0.1 and 0.05 over distances 0.3 and 0.1: 0.15 of 0.4, and not the mean of a third and a half.
+    row = taught_row(stand(board, *trio([10, 14]), *trio([12, 15], taught=True)))
+    assert row.gap_closed == pytest.approx(0.375)
+
+
+def test_transfer_is_the_top_1_of_the_second_data_set(board: Board) -> None:
+    (row,) = stand(board, make_record(transfer_hits=11), make_record(transfer_hits=13, seed=1)).rows
+    assert row.transfer is not None
+    assert (row.transfer.mean, row.transfer.n) == (pytest.approx(0.6), 2)
+
+
+def test_teachers_clips_are_those_of_a_step_times_the_steps_of_a_run(board: Board) -> None:
+    # Eight epochs of ten steps.
+    row = taught_row(stand(board, make_record(taught=True, method__teacher_clips_per_step=12)))
+    assert row.teacher_clips == 12 * 80
+
+
+def test_cost_with_teachers_of_several_seeds_has_their_mean(board: Board) -> None:
+    first, second = make_record(taught=True), make_record(taught=True, seed=1, teacher__train_s=300.0)
+    row = taught_row(stand(board, first, second))
+    assert (row.cost_s, row.cost_with_teacher_s) == (52.0, 52.0 + 200.0)
+
+
+def test_cost_with_a_teacher_that_one_of_the_seeds_does_not_know_is_unknown(board: Board) -> None:
+    records = [make_record(taught=True), make_record(taught=True, seed=1, teacher__train_s=None)]
+    assert taught_row(stand(board, *records)).cost_with_teacher_s is None
+
+
 def test_cost_is_given_with_and_without_the_teacher(board: Board) -> None:
     # Eight epochs of 5.5 s, 6 s of transfer and 2 s of the rest; the teacher took 100 s.
     row = taught_row(stand(board, make_record(taught=True)))
@@ -133,6 +168,27 @@ def test_rows_whose_intervals_meet_share_a_rank_group(board: Board) -> None:
     records += trio([11, 11, 12], taught=True, teacher__spec="close")
     ranks = {row.key.teacher: row.rank for row in stand(board, *records).rows}
     assert ranks == {"none": None, "far": "1", "near": "2-3", "close": "2-3"}
+
+
+def test_rows_whose_intervals_touch_in_a_point_share_a_rank_group(board: Board) -> None:
+    records = [
+        *trio([10, 10, 10]),
+        *trio([11, 12, 13], taught=True),
+        *trio([11, 11, 12], taught=True, method__name="b"),
+    ]
+    rows = [row for row in stand(board, *records).rows if row.gain]
+    far, near = replace(rows[0], gain=Estimate(0.5, 0.125, 3)), replace(rows[1], gain=Estimate(0.25, 0.125, 3))
+    assert [row.rank for row in rank_cell([far, near])] == ["1-2", "1-2"]
+
+
+def test_rows_without_a_gain_come_last_and_by_accuracy(board: Board) -> None:
+    records = [make_record(hits=hits, seed=1, taught=True, teacher__spec=name) for name, hits in (("a", 11), ("b", 14))]
+    records += [make_record(), make_record(hits=2, taught=True, teacher__spec="c")]
+    assert [row.key.teacher for row in stand(board, *records).rows] == ["none", "c", "b", "a"]
+
+
+def test_method_without_a_teacher_fills_no_cell_of_the_board(board: Board) -> None:
+    assert stand(board, make_record(), make_record(hits=12, method__name="alone-too")).filled == 0
 
 
 def test_baseline_comes_first_and_the_rest_by_gain(board: Board) -> None:
