@@ -162,12 +162,11 @@ def cost_charts(rows: Iterable[Row], styles: Styles) -> list[Figure]:
     taught = [row for row in _drawn(rows, styles) if row.gain and row.key in costs]
     if not taught:
         return []
-    alone = (1.0, "no teacher")
     x = plain_axis([1.0, *(costs[row.key][1] for row in taught)], "time, multiples of a run without a teacher")
     y = points_axis([row.gain.mean for row in taught if row.gain], "gain, points")
     made = []
     for student, group in by_student(taught):
-        panel = Panel(f"{student}: gain against cost", (), x, y, marks=(alone,), level=0.0)
+        panel = Panel(f"{student}: gain against cost", (), x, y, marks=((1.0, ""),), level=0.0)
         spots = [
             (entry, tuple((costs[row.key][1], row.gain.mean) for row in found if row.gain))
             for entry, found in by_entry(group)

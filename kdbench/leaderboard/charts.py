@@ -44,7 +44,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart. `marks` are named vertical lines, `level` a horizontal one: what the values are compared with."""
+    """One chart. `marks` are vertical lines with their names, `level` a horizontal one: what values are compared with.
+
+    A mark near the left end, where the label of the y axis stands, goes without a name: "".
+    """
 
     title: str
     series: tuple[Series, ...]
@@ -180,7 +183,7 @@ def _marks(panel: Panel) -> str:
     places = [_short(_x(panel, place)) for place, _ in panel.marks]
     lines = [f'<path class="mark" d="{"".join(f"M{x} {TOP}V{HEIGHT - BOTTOM}" for x in places)}"/>']
     for x, (_, text) in zip(places, panel.marks, strict=True):
-        lines.append(f'<text class="mark" x="{x}" y="{TOP - 5}">{escape(text)}</text>')
+        lines += [f'<text class="mark" x="{x}" y="{TOP - 5}">{escape(text)}</text>'] if text else []
     return "".join(lines)
 
 

@@ -87,6 +87,12 @@ def test_mark_stands_at_its_place_under_its_name() -> None:
     assert f'<text class="mark" x="{right}" y="{TOP - 5}">&lt;b&gt;' in chart
 
 
+def test_mark_without_a_name_has_no_text() -> None:
+    chart = line_chart(panel((0.0, 0.0), marks=((5.0, ""),)))
+    assert '<path class="mark"' in chart
+    assert '<text class="mark"' not in chart
+
+
 def test_points_that_are_not_joined_have_no_line() -> None:
     series = Series("spots", ((0.0, 0.0), (10.0, 1.0)), 0, joined=False)
     chart = line_chart(panel(series=(series,)))

@@ -231,7 +231,7 @@ def test_as_good_with_less_says_where_a_mean_stands_without_an_interval(tmp_path
     write_board(tmp_path)
     write_records(tmp_path, [make_record(), make_record(hits=12, taught=True, cell__fraction=0.5)])
     text = Page(render_site(tmp_path)["small/index.html"]).text
-    assert "of the videos are enough (60.0 % (single run), for 50.0 %)." in text
+    assert "of the videos are enough (60.0 %, single run; all of them without a teacher give 50.0 %)." in text
 
 
 def test_reported_numbers_stand_in_a_block_of_their_own(boards: Path) -> None:
