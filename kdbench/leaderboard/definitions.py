@@ -87,8 +87,8 @@ CHAPTERS = (
         "protocol",
         "What is compared",
         "A network that recognises actions, the student, is trained twice: once alone, and once with a second, frozen "
-        "network beside it, the teacher. Both trainings begin with the same weights and see the same videos in the "
-        "same order. What differs at the end is what the teacher gave.",
+        "network beside it, the teacher. Both trainings begin with the same weights, unless it is the method that gives "
+        "others, and see the same videos in the same order. What differs at the end is what the teacher gave.",
         (
             Definition(
                 "board",
@@ -132,8 +132,8 @@ CHAPTERS = (
             Definition(
                 "method",
                 "Method",
-                "How the teacher is used: terms that are added to the board's objective, and nothing else. Its "
-                "options are named where two rows of a board differ in them.",
+                "How the teacher is used: terms that are added to the board's objective, and what is done before its "
+                "first epoch, such as phases of the method's own. Options are named where two rows differ in them.",
                 "A method that weighs a term of the board anew says so in its name.",
             ),
             Definition(
@@ -433,6 +433,7 @@ CHAPTERS = (
                 "withdrawn",
                 "Withdrawn",
                 "A record that was taken back, with the reason and the day. Its page stays; it is in no table.",
+                "Runs that its weights taught keep their ranks, and their rows and pages say so.",
             ),
         ),
     ),
