@@ -434,6 +434,7 @@ CHAPTERS = (
                 "Withdrawn",
                 "A record that was taken back, with the reason and the day. Its page stays; it is in no table.",
                 "Runs that its weights taught keep their ranks, and their rows and pages say so.",
+                "Runs that its weights taught keep their ranks, and their rows and pages say so.",
             ),
         ),
     ),

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from kdbench.leaderboard.boardpage import board_context, key_facts, matched_with_less
+from kdbench.leaderboard.pagenames import teacher_name
 from kdbench.leaderboard.pages import plan_site
 from kdbench.leaderboard.render import render
 from kdbench.leaderboard.scoring import place_runs
@@ -162,6 +163,12 @@ def test_page_of_a_run_links_to_the_withdrawn_record_of_its_teacher(boards: Path
     assert f"small/runs/{TEACHER}.html" in pages
     baseline = next(name for name in pages if "/runs/slim-alone" in name and name.endswith(".html"))
     assert "record was withdrawn" not in pages[baseline]().decode()
+
+
+def test_page_of_the_teacher_marks_its_record_as_withdrawn(boards: Path) -> None:
+    withdrawn(boards, taught(0))
+    page = plan_site(boards)[f"small/{teacher_name('broad')}"]().decode()
+    assert f'{TEACHER}</a> <span class="tag">withdrawn</span>' in page
 
 
 # --- several subsets ---------------------------------------------------------------------------------------
