@@ -87,8 +87,8 @@ CHAPTERS = (
         "protocol",
         "What is compared",
         "A network that recognises actions, the student, is trained twice: once alone, and once with a second, frozen "
-        "network beside it, the teacher. Both trainings begin with the same weights, unless it is the method that gives "
-        "others, and see the same videos in the same order. What differs at the end is what the teacher gave.",
+        "network beside it, the teacher. Both trainings begin with the same weights, unless the method gives others, "
+        "and see the same videos in the same order. What differs at the end is what the teacher gave.",
         (
             Definition(
                 "board",
@@ -433,7 +433,6 @@ CHAPTERS = (
                 "withdrawn",
                 "Withdrawn",
                 "A record that was taken back, with the reason and the day. Its page stays; it is in no table.",
-                "Runs that its weights taught keep their ranks, and their rows and pages say so.",
                 "Runs that its weights taught keep their ranks, and their rows and pages say so.",
             ),
         ),
