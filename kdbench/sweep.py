@@ -177,7 +177,10 @@ def _failure(request: RunRequest, runs: Path) -> str:
     facts |= {"seed": request.seed, "subset_seed": request.subset_seed}
     name = readable_name(request.student, request.teacher, facts)
     for path in sorted((runs / request.board.name).glob(f"{name}-????????/failure.json")):
-        return f"failed before: {json.loads(path.read_text(encoding='utf-8'))['message']}"
+        try:
+            return f"failed before: {json.loads(path.read_text(encoding='utf-8'))['message']}"
+        except (OSError, ValueError, KeyError, TypeError):  # the file only tells; nothing depends on it
+            return f"failed before; {path} cannot be read"
     return ""
 
 

@@ -114,6 +114,15 @@ def test_a_run_that_failed_is_to_do_again_with_its_reason(tmp_path: Path) -> Non
     assert (run.state, run.why) == ("to do", "failed before: the disk was full")
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", "\xff"])
+def test_a_failure_that_cannot_be_read_stops_no_sweep(tmp_path: Path, content: str) -> None:
+    folder = tmp_path / "tiny" / "r3d-alone-scratch-1-s0-12345678"
+    folder.mkdir(parents=True)
+    (folder / "failure.json").write_text(content, encoding="latin-1")
+    (run,) = plan(tmp_path, students=("r3d",), methods=("scratch",), fractions=(1.0,)).cells
+    assert (run.state, run.why) == ("to do", f"failed before; {folder / 'failure.json'} cannot be read")
+
+
 def test_records_are_found_in_the_runs_folder_and_on_the_leaderboard(done: tuple[Path, Record], tmp_path: Path) -> None:
     runs, record = done
     (tmp_path / "tiny" / "records").mkdir(parents=True)

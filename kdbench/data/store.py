@@ -174,7 +174,9 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header: dict[str, Any] = json.loads((folder / HEADER).read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError(folder, "is no frame store (header.json is missing or damaged); prepare it again") from error
+        raise DataError(
+            folder, "is no frame store (header.json is missing or damaged); delete it and prepare again"
+        ) from error
     if header.get("format") != FORMAT:
         raise DataError(folder, f"has store format {header.get('format')!r}, not {FORMAT}; delete it and prepare again")
     return header

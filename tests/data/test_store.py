@@ -401,7 +401,7 @@ def test_the_digest_does_not_depend_on_the_order_of_preparing(films: Path, drawn
 @pytest.mark.parametrize("header", ["", "{}", '{"format": 99}'])
 def test_a_store_with_another_header_is_refused(store: FrameStore, header: str) -> None:
     (store.path / HEADER).write_text(header)
-    with pytest.raises(DataError, match="prepare"):
+    with pytest.raises(DataError, match="; delete it and prepare again"):
         FrameStore(store.path)
 
 
