@@ -74,8 +74,7 @@ def check_together(runs: Iterable[Path], boards: Path = BOARDS) -> None:
         record = read_record(source)
         given.setdefault(record.board.name, {})[record.run_id] = (source, record)
     for name, records in given.items():
-        others = load_records(read_board(name, boards), boards)
-        refuse_contradictions([*(other for other in others if other[1].run_id not in records), *records.values()])
+        refuse_contradictions([*load_records(read_board(name, boards), boards), *records.values()])
 
 
 def withdraw(named: str, reason: str, boards: Path = BOARDS) -> tuple[Path, Path]:

@@ -88,6 +88,13 @@ def test_row_that_its_records_do_not_give_is_named(out: Path) -> None:
     assert "leaderboard.csv:2: accuracy is 0.4, the records of its runs give 0.5" in fault
 
 
+def test_row_with_fewer_records_than_seeds_is_named(out: Path) -> None:
+    table = out / "small" / "leaderboard.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace(f"{run_of(out)} ", ""), encoding="utf-8")
+    (fault,) = faults_of(out)
+    assert "leaderboard.csv:2: names 2 runs, for 3 seeds; every number needs its record" in fault
+
+
 def test_page_that_is_too_large_is_named(out: Path) -> None:
     add(out / "index.html", "x" * LARGEST_PAGE)
     (fault,) = faults_of(out)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from kdbench.board import Board
 from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, milestones_json
@@ -73,6 +74,19 @@ def test_milestones_of_both_files_are_the_same(board: Board) -> None:
     ]
     lines = [line for line in lines_of(milestones_csv(standings)) if line["run_id"] == taught["run_id"]]
     assert [line["epoch"] for line in lines] == ["4", "7", "6", "7"]
+
+
+def test_runs_without_a_rank_are_in_no_file_of_milestones(board: Board) -> None:
+    standings = stand(board, make_record(), make_record(seed=1, status="partial"), make_record(seed=5))
+    assert {line["run_id"] for line in lines_of(milestones_csv(standings))} == {make_record().run_id}
+    assert [each["run_id"] for each in json.loads(milestones_json(standings))] == [make_record().run_id]
+
+
+def test_milestones_keep_five_digits(board: Board) -> None:
+    epochs = make_record().epochs
+    told = [replace(each, seconds=replace(each.seconds, train=4.12344)) for each in epochs]
+    lines = lines_of(milestones_csv(stand(board, replace(make_record(), epochs=tuple(told)))))
+    assert lines[0]["train_s"] == "18.494"  # four epochs of 4.62344
 
 
 def test_milestone_that_was_missed_says_after_how_much(board: Board) -> None:

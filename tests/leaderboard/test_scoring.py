@@ -11,7 +11,16 @@ import pytest
 
 from kdbench.board import Board
 from kdbench.errors import RecordError
-from kdbench.leaderboard.scoring import Runs, estimate, load_records, median_epoch, milestone, place_runs, student_t
+from kdbench.leaderboard.scoring import (
+    Runs,
+    device_class,
+    estimate,
+    load_records,
+    median_epoch,
+    milestone,
+    place_runs,
+    student_t,
+)
 from kdbench.records import Predictions, Record, pack_ids, unpack_ids
 from tests.factories import broken, make_record, trio, write_board, write_records
 
@@ -251,9 +260,46 @@ def test_run_on_a_draw_that_is_not_in_the_boards_matrix_is_not_ranked(tmp_path: 
     assert run.reason == "subset seed 1 is not in the board's matrix"
 
 
+def test_run_on_all_videos_is_on_every_boards_only_draw_of_them(board: Board) -> None:
+    redrawn = msgspec.structs.replace(board, matrix=msgspec.structs.replace(board.matrix, subset_seeds=(1, 2)))
+    assert len(place(redrawn, make_record()).ranked) == 1
+
+
+def test_board_without_seeds_of_its_own_counts_them_from_zero(board: Board) -> None:
+    free = msgspec.structs.replace(board, matrix=msgspec.structs.replace(board.matrix, seeds=()))
+    runs = place(free, *trio([10, 11]), make_record(seed=5), make_record(seed=-1))
+    assert [run.record.seed for run in runs.ranked] == [0, 1]
+
+
 def test_verified_run_goes_before_its_repetition(board: Board) -> None:
     checked = make_record(run_id="b", submission={"verification": {"state": "maintainers"}})
     assert [run.record.run_id for run in place(board, make_record(run_id="a"), checked).ranked] == ["b"]
+
+
+def test_reproduced_run_goes_before_one_that_was_submitted_earlier(board: Board) -> None:
+    checked = {"date": "2024-02-02", "verification": {"state": "reproduced"}}
+    early = make_record(run_id="a", submission={"date": "2024-01-01"})
+    runs = place(board, early, make_record(run_id="b", submission=checked))
+    assert [run.record.run_id for run in runs.ranked] == ["b"]
+
+
+def test_of_two_baselines_with_other_options_gains_are_against_the_one_that_comes_first_by_name(board: Board) -> None:
+    other = make_record(hits=2, method__options={"a": 1})
+    runs = place(board, other, make_record(hits=10), make_record(hits=12, taught=True))
+    assert [run.gain for run in runs.ranked if run.key.method == "soft"] == pytest.approx([0.1])
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"device": {"type": "cpu", "name": "Plain CPU", "count": 1}, "threads": 1}, "Plain CPU, 1 thread"),
+        ({"device": {"type": "cpu", "name": "Plain CPU", "count": 1}, "threads": 2}, "Plain CPU, 2 threads"),
+        ({"device": {"type": "cuda", "name": "Plain GPU", "count": 2}, "threads": 2}, "2 x Plain GPU"),
+        ({}, "unknown"),
+    ],
+)
+def test_threads_tell_processors_apart_and_accelerators_not(environment: dict[str, object], name: str) -> None:
+    assert device_class(make_record(environment=environment)) == name
 
 
 def test_gain_is_paired_by_seed(board: Board) -> None:

@@ -78,6 +78,11 @@ def test_milestones_are_medians_with_censoring(board: Board) -> None:
     assert row.milestones == {"0.25": (4, 3, 3), "0.5": (8, 2, 3)}
 
 
+def test_file_says_how_many_runs_reached_a_milestone(board: Board) -> None:
+    (line,) = leaderboard_table(stand(board, *trio([8, 10, 12]))).to_dict(orient="records")
+    assert (line["epochs_to_0.5"], line["epochs_to_0.5_reached"]) == ("8", "2 of 3")
+
+
 def test_epochs_to_the_baseline_are_medians_over_pairs(board: Board) -> None:
     # The baseline ends at 0.5; lines to 0.6 and 0.7 reach 0.45 in epochs 6 and 6, and 0.5 in 7 and 6.
     row = taught_row(stand(board, *trio([10, 10]), *trio([12, 14], taught=True)))
