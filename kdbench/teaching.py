@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -264,13 +265,21 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         raise DataError(path, f"is not a checkpoint that can be loaded as data only ({reason})") from error
     if isinstance(content, dict) and content.get("format") == FORMAT:
         network, card = content.get("network"), content.get("card")
-        known = {field.name for field in fields(TeacherCard)}
-        if isinstance(network, dict) and isinstance(card, dict) and "backbone" in card and card.keys() <= known:
+        if isinstance(network, dict) and isinstance(card, dict) and _declares(card):
             return network, card
         raise DataError(path, "is damaged or from another kdbench: its declaration cannot be read; train it again")
     if isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values()):
         return content, None
     raise DataError(path, "holds no network; give a weights.pt that a run has left, or a plain state dictionary")
+
+
+def _declares(card: Mapping[str, Any]) -> bool:
+    """Whether a declaration has the fields of a card and no others, each of its type."""
+    try:
+        card_of(card, "")
+    except msgspec.ValidationError:
+        return False
+    return card.keys() <= {field.name for field in fields(TeacherCard)}
 
 
 def load_weights(network: Network, state: Mapping[str, Tensor], place: str) -> str:
@@ -286,10 +295,11 @@ def load_weights(network: Network, state: Mapping[str, Tensor], place: str) -> s
 
 
 def card_of(values: Mapping[str, Any], weights_sha256: str) -> TeacherCard:
-    """The inverse of `card_values`, with the digest that was computed from the tensors."""
-    videos = values.get("training_videos")
-    known = {**values, "training_videos": None if videos is None else tuple(videos)}
-    return TeacherCard(**known, weights_sha256=weights_sha256)
+    """The inverse of `card_values`, with the digest that was computed from the tensors.
+
+    Raises msgspec.ValidationError where a value has another type than the card's field.
+    """
+    return msgspec.convert({**values, "weights_sha256": weights_sha256}, TeacherCard)
 
 
 def card_values(card: TeacherCard) -> dict[str, Any]:

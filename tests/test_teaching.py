@@ -198,9 +198,19 @@ def test_what_a_student_has_seen_includes_what_its_teacher_has(tmp_path: Path) -
     assert len(content["card"]["training_videos"]) == 16  # its own 8 are among the teacher's
 
 
-@pytest.mark.parametrize("card", [None, {}, {"backbone": "r3d", "colour": "red"}])
+@pytest.mark.parametrize(
+    "card",
+    [
+        None,
+        {},
+        {"backbone": "r3d", "colour": "red"},
+        {"backbone": "r3d", "training_videos": 5},
+        {"backbone": "r3d", "fraction": "all"},
+        {"backbone": 7},
+    ],
+)
 def test_a_checkpoint_with_a_broken_declaration_is_refused(
-    finished: tuple[Path, Record], tmp_path: Path, card: dict[str, str] | None
+    finished: tuple[Path, Record], tmp_path: Path, card: dict[str, object] | None
 ) -> None:
     content = torch.load(finished[0], weights_only=True)
     path = tmp_path / "broken.pt"
