@@ -144,13 +144,17 @@ def stages(rows: Iterable[Row], styles: Styles) -> list[Stage]:
 
 @dataclass(frozen=True)
 class Match:
-    """A taught row on a fraction of the videos that is as good as all of them without a teacher."""
+    """A taught row on a fraction of the videos that is as good as all of them without a teacher.
+
+    `privileged`: its teacher saw more of the videos, so that the fraction is not all that was needed.
+    """
 
     student: str
     label: str
     fraction: float
     accuracy: Estimate
     goal: float
+    privileged: bool
 
 
 def matched_with_less(standings: Standings) -> list[Match]:
@@ -167,10 +171,10 @@ def matched_with_less(standings: Standings) -> list[Match]:
             continue
         points = [point for point in points_of(rows) if not point.rows[0].is_baseline]
         for entry, group in groupby(points, key=lambda point: point.entry):
-            weakest = ((point.fraction, min((row.accuracy for row in point.rows), key=_surely)) for point in group)
-            share, accuracy = next((each for each in weakest if _surely(each[1]) >= goal), (1.0, None))
-            if accuracy and share < 1.0:
-                found.append(Match(student, label_of(entry), share, accuracy, goal))
+            weakest = (min(point.rows, key=lambda row: _surely(row.accuracy)) for point in group)
+            row = next((row for row in weakest if _surely(row.accuracy) >= goal), None)
+            if row and row.key.fraction < 1.0:
+                found.append(Match(student, label_of(entry), row.key.fraction, row.accuracy, goal, row.privileged))
     return found
 
 

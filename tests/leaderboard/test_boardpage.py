@@ -189,6 +189,14 @@ def test_single_run_that_reaches_the_baseline_of_all_videos_matches_it(boards: P
     assert (match.label, match.fraction, match.accuracy.mean, match.goal) == ("soft, teacher broad", 0.5, 0.5, 0.5)
 
 
+def test_match_says_where_its_teacher_saw_more_of_the_videos(boards: Path) -> None:
+    told, words = [], 'with a teacher that <a href="../definitions.html#privileged">saw more</a>'
+    for more in (True, False):
+        records = [make_record(hits=10), half(10, taught=True, teacher__privileged=more)]
+        told.append(words in shown(redrawn(boards, *records)))
+    assert told == [True, False]
+
+
 def test_each_subset_must_match_and_the_weakest_is_named(boards: Path) -> None:
     start = [make_record(hits=10), half(12, 0, taught=True)]
     (match,) = matched_with_less(redrawn(boards, *start, half(11, 1, taught=True)))
