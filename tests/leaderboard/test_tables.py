@@ -78,6 +78,12 @@ def test_milestones_are_medians_with_censoring(board: Board) -> None:
     assert row.milestones == {"0.25": (4, 3, 3), "0.5": (8, 2, 3)}
 
 
+def test_file_tells_paired_seeds_from_all(board: Board) -> None:
+    table = leaderboard_table(stand(board, make_record(), *trio([12, 13], taught=True)))
+    (line,) = table[~table.baseline].to_dict(orient="records")
+    assert (line["seeds"], line["paired_seeds"], line["unpaired_seeds"]) == (2, 1, 1)
+
+
 def test_file_says_how_many_runs_reached_a_milestone(board: Board) -> None:
     (line,) = leaderboard_table(stand(board, *trio([8, 10, 12]))).to_dict(orient="records")
     assert (line["epochs_to_0.5"], line["epochs_to_0.5_reached"]) == ("8", "2 of 3")
