@@ -189,7 +189,7 @@ def _prepare_command(choice: Choice) -> str:
 @_choosing
 @click.option("--fraction", required=True, type=click.FloatRange(0, 1, min_open=True), help="Share of the videos.")
 @click.option("--split", "number", type=int, help="The official split.  [default: the board's]")
-@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the choice.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of the choice.")
 def subset(choice: Choice, fraction: float, number: int | None, seed: int, as_json: bool) -> None:
     """Print the training videos that a fraction of a data set keeps, one id a line, sorted.
 
