@@ -19,7 +19,7 @@ from kdbench.board import Board
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, epoch_axis, line_chart, share_axis
 from kdbench.leaderboard.definitions import definitions
-from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Reached, RowKey, Run, pair_key, student_t
+from kdbench.leaderboard.scoring import NO_TEACHER, Estimate, Reached, RowKey, Run, student_t
 from kdbench.leaderboard.standings import STAGES, Row, Standings, row_id
 
 POINTS = 50  # of a curve in the page's data, about
@@ -139,20 +139,17 @@ def rows_json(standings: Standings) -> Markup:
 
     Numbers that are only shown come as texts, so that they read as on the other pages; the accuracy of each run
     comes whole, so that differences are exact. `t` are Student's t for 1, 2, ... degrees of freedom. A run is
-    [seed, accuracy, run id, setting]: runs of one setting have the same student, videos and test list, and
-    `settings` gives the number of each setting's test list.
+    [seed, accuracy, run id]; rows of one `place` have the same student and training videos.
     """
-    board, settings, tests = standings.board, dict[Any, int](), dict[Any, int]()
-    rows = [_row_data(standings, row, settings) for row in standings.rows]
+    board = standings.board
     most = max((row.accuracy.n for row in standings.rows), default=2)
     data = {
         "epochs": shown_epochs(board),
         "stages": list(zip(board.stage_epochs, STAGES, strict=True)),
         "columns": _heads(standings),
         "t": [student_t(freedom) for freedom in range(1, max(2, most))],
-        "settings": [tests.setdefault(setting[-2:], len(tests)) for setting in settings],
         "start": [row_id(row.key) for row in first_shown(standings)],
-        "rows": rows,
+        "rows": [_row_data(standings, row) for row in standings.rows],
     }
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     for mark in "<>&":
@@ -175,19 +172,15 @@ def first_shown(standings: Standings) -> list[Row]:
     return chosen[:STYLES] if len(chosen) > 1 or best is None or best in chosen else [*chosen, best]
 
 
-def _row_data(standings: Standings, row: Row, settings: dict[Any, int]) -> dict[str, Any]:
-    curve, key, runs = mean_curve(row), row.key, []
-    for run in row.runs:
-        *cell, _, training_list, test_list, classes = pair_key(run)
-        setting = settings.setdefault((*cell, training_list, test_list, classes), len(settings))
-        runs.append([run.record.seed, run.record.derived.top1, run.record.run_id, setting])
+def _row_data(standings: Standings, row: Row) -> dict[str, Any]:
+    curve, key = mean_curve(row), row.key
     data: dict[str, Any] = {
         "id": row_id(key),
         "place": f"{key.student}, {formats.fraction(key.fraction)}{_draw(key)}",
         "label": label_of(row),
         "curve": [round(SCALE * curve[epoch - 1]) for epoch in shown_epochs(standings.board)],
         "cells": [shown for _, _, shown in _columns(standings, row)],
-        "runs": runs,
+        "runs": [[run.record.seed, run.record.derived.top1, run.record.run_id] for run in row.runs],
     }
     marks = {"own": standings.holds_given(row), "more": row.privileged}
     return data | {mark: True for mark, holds in marks.items() if holds}

@@ -7,6 +7,7 @@ intervals over training seeds. No torch.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -34,6 +35,7 @@ RECORDS, WITHDRAWN = "records", "withdrawn"  # the folders of a board's files
 EQUAL = 1e-9  # shares closer than this differ by rounding only
 _UNDATED = "9999"  # after every day: a run that is not submitted displaces none that is
 _WEIGHT = "weight of "  # no option's name has a space
+_List = tuple[tuple[Any, ...], tuple[Any, ...]]  # what a list is for, and its digest
 Shared = Mapping[tuple[type[PluginRef], str], Mapping[str, Any]]
 _TRUST = {"maintainers": 0, "reproduced": 1, "self-reported": 2, "disputed": 3}
 
@@ -340,11 +342,12 @@ def place_runs(
             unranked.append(Run(path, record, key, reason=reason))
         else:
             sound.append(Run(path, record, key))
-    kept, repeats = _one_run_per_seed(sound)
+    kept, strange = _on_the_usual_lists(sound)
+    kept, repeats = _one_run_per_seed(kept)
     kept, picked = _without_picked_seeds(kept, board.matrix.seeds)
     baselines = {pair_key(run): run.record for run in reversed(kept) if run.is_baseline}
     ranked = [replace(run, baseline=baselines.get(pair_key(run))) for run in kept]
-    apart = sorted(unranked + repeats + picked, key=lambda run: run.record.run_id)
+    apart = sorted(unranked + strange + repeats + picked, key=lambda run: run.record.run_id)
     return Runs(tuple(ranked), tuple(stale), tuple(apart), _withdrawn_runs(records, withdrawn))
 
 
@@ -459,12 +462,8 @@ def is_baseline(record: Record) -> bool:
 
 
 def pair_key(run: Run) -> tuple[Any, ...]:
-    """What a run and its baseline share: same student, videos, seed and test list.
-
-    The lists are compared by their digests: two data sets of one name and options may still differ on disk.
-    """
-    cell = run.record.cell
-    return (*run.key.cell, run.record.seed, cell.training_list_sha256, cell.test_list_sha256, cell.num_classes)
+    """What a run and its baseline share: same student, videos and seed."""
+    return (*run.key.cell, run.record.seed)
 
 
 def device_class(record: Record) -> str:
@@ -477,6 +476,40 @@ def device_class(record: Record) -> str:
     # A processor's speed depends on how many of its cores a run was given, an accelerator's hardly does.
     suffix = f", {threads} thread{'s' if threads != 1 else ''}" if device.get("type") == "cpu" and threads else ""
     return f"{f'{count} x ' if count != 1 else ''}{name}{suffix}"
+
+
+def _on_the_usual_lists(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs on the lists of videos that most runs of the board have, and the others with the reason.
+
+    Two data sets of one name may differ on disk; what was measured on the one says nothing of the other.
+    """
+    wholes = (_test_list, "test"), (_training_list, "training")
+    usual = [_most_frequent([list_of(run) for run in runs]) for list_of, _ in wholes]
+    kept, strange = [], []
+    for run in runs:
+        other = [name for (list_of, name), known in zip(wholes, usual, strict=True) if list_of(run) not in known]
+        reason = f"its list of {' and of '.join(other)} videos is not the one that most runs of the board have"
+        strange.append(replace(run, reason=reason)) if other else kept.append(run)
+    return kept, strange
+
+
+def _test_list(run: Run) -> _List:
+    cell = run.record.cell
+    return (cell.dataset, cell.split), (cell.test_list_sha256, cell.num_classes)
+
+
+def _training_list(run: Run) -> _List:
+    cell = run.record.cell
+    return (cell.dataset, cell.split, cell.fraction, cell.subset_seed), (cell.training_list_sha256,)
+
+
+def _most_frequent(lists: Sequence[_List]) -> set[_List]:
+    """The most frequent list for each use, of equally frequent ones the first by its digest."""
+    counts = sorted(Counter(lists).items(), key=lambda each: (-each[1], each[0]))
+    first: dict[tuple[Any, ...], _List] = {}
+    for found, _ in counts:
+        first.setdefault(found[0], found)
+    return set(first.values())
 
 
 def _one_run_per_seed(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:

@@ -316,9 +316,6 @@ def test_gain_is_paired_by_seed(board: Board) -> None:
         {"cell__subset_seed": 1},
         {"cell__split": 2},
         {"cell__dataset": "other"},
-        {"cell__training_list_sha256": "66" * 32},
-        {"cell__test_list_sha256": "66" * 32},
-        {"cell__num_classes": 5},
         {"student__name": "wide"},
         {"student__options": {"width": 2}},
     ],
@@ -326,6 +323,37 @@ def test_gain_is_paired_by_seed(board: Board) -> None:
 def test_run_is_not_paired_across(board: Board, change: dict[str, object]) -> None:
     runs = place(board, make_record(**change), make_record(taught=True))
     assert [run.gain for run in runs.ranked if not run.is_baseline] == [None]
+
+
+@pytest.mark.parametrize(
+    ("change", "which"),
+    [
+        ({"cell__training_list_sha256": "66" * 32}, "training"),
+        ({"cell__test_list_sha256": "66" * 32}, "test"),
+        ({"cell__test_list_sha256": "00" * 32}, "test"),
+        ({"cell__num_classes": 5}, "test"),
+    ],
+)
+def test_run_on_another_list_of_videos_than_most_is_not_ranked(
+    board: Board, change: dict[str, object], which: str
+) -> None:
+    runs = place(
+        board, *trio([10, 8, 6]), *trio([12, 12, 12], taught=True), make_record(run_id="odd", seed=3, **change)
+    )
+    (odd,) = runs.unranked
+    assert odd.reason == f"its list of {which} videos is not the one that most runs of the board have"
+    assert len(runs.ranked) == 6
+
+
+def test_of_equally_frequent_lists_the_first_by_its_digest_counts(board: Board) -> None:
+    other = {"cell__test_list_sha256": "66" * 32}
+    runs = place(board, make_record(hits=10), make_record(run_id="odd", hits=9, seed=1, **other))
+    assert [run.record.run_id for run in runs.unranked] == ["odd"]
+
+
+def test_each_fraction_has_a_training_list_of_its_own(board: Board) -> None:
+    half = {"cell__fraction": 0.5, "cell__training_list_sha256": "66" * 32}
+    assert not place(board, *trio([10, 8, 6]), make_record(run_id="half", **half)).unranked
 
 
 def test_baseline_with_other_weights_is_a_row_and_no_reference(board: Board) -> None:

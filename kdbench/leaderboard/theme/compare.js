@@ -39,19 +39,11 @@ const estimate = (values, t) => {
 const spread = ({ half, n }) =>
   half !== null ? `±${THIN}${(whole(1000 * half) / 10).toFixed(1)}` : n === 1 ? "single pair" : `${n} equal pairs`;
 
-// The differences of a row from another by seed: runs of the same seed that were tested on the same videos.
-// `same` tells whether all of these also had the same student and training videos.
-const paired = (row, other, settings) => {
-  const known = new Map(other.runs.map((run) => [run[0], run]));
-  const bySeed = new Map();
-  let same = true;
-  for (const [seed, accuracy, , setting] of row.runs) {
-    const beside = known.get(seed);
-    if (!beside || settings[setting] !== settings[beside[3]]) continue;
-    bySeed.set(seed, accuracy - beside[1]);
-    same &&= setting === beside[3];
-  }
-  return { bySeed, same };
+// The differences of a row from another by seed, and whether both also had the same student and training videos.
+const paired = (row, other) => {
+  const known = new Map(other.runs.map(([seed, accuracy]) => [seed, accuracy]));
+  const shared = row.runs.filter(([seed]) => known.has(seed));
+  return { bySeed: new Map(shared.map(([seed, accuracy]) => [seed, accuracy - known.get(seed)])), same: row.place === other.place };
 };
 
 // --- elements ---
@@ -162,7 +154,7 @@ const scoreTable = (rows, data) => table(
 
 const differenceTable = (rows, data, moveFirst) => {
   const [first, ...others] = rows;
-  const pairs = others.map((row) => paired(row, first, data.settings));
+  const pairs = others.map((row) => paired(row, first));
   const seeds = [...new Set(pairs.flatMap(({ bySeed }) => [...bySeed.keys()]))].sort((a, b) => a - b);
   const lines = others.map((row, at) => {
     const { bySeed, same } = pairs[at], mean = estimate([...bySeed.values()], data.t);
