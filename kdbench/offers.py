@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import inspect
 import re
+import textwrap
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,6 +35,7 @@ _BASES: dict[str, type[Plugin]] = {
     "datasets": VideoDataset,
     "launchers": Launcher,
 }
+LONGEST_REASON = 400  # characters; torch names every tensor that does not fit
 _HOOKS = tuple(f"kdbench_{kind}" for kind in KINDS)
 _NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
@@ -117,8 +119,13 @@ def reason_of(error: BaseException) -> str:
         return text
     if isinstance(error, pluggy.PluginValidationError):
         return text.removeprefix("Plugin 'plugin' ").removeprefix("for hook ")
-    kind = type(error).__name__
-    return f"{kind}: {text}{_line_of(error)}" if text else f"{kind}{_line_of(error)}"
+    return named(error) + _line_of(error)
+
+
+def named(error: BaseException) -> str:
+    """An exception's class and message, on one line and not a long one."""
+    text = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _line_of(error: BaseException) -> str:

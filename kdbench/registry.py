@@ -16,8 +16,10 @@ import inspect
 import io
 import os
 import pkgutil
+import shlex
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,14 +30,15 @@ from typing import Any
 from kdbench import __version__, hookspecs
 from kdbench.errors import PluginError
 from kdbench.hookspecs import KINDS
-from kdbench.offers import SINGULAR, because, did_you_mean, offers_of, reason_of
+from kdbench.offers import SINGULAR, because, did_you_mean, named, offers_of, reason_of
 from kdbench.options import convert, option_types, type_name
 
-__all__ = ["KINDS", "Broken", "Origin", "Registered", "Registry", "load_registry"]
+__all__ = ["KINDS", "Broken", "Origin", "Registered", "Registry", "fault_of", "load_registry"]
 
 _PLUGINS = "kdbench_plugins"
 _SLOW_IMPORT_S = 2.0
 _RAISE = "KDBENCH_RAISE_PLUGIN_ERRORS"
+_GIVEN_FILE = "kdbench_plugin_file_"  # how the name of a given file's module begins
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,20 @@ class Registered:
             raise PluginError(f"{who}: {error}") from error
 
     def make(self, options: Mapping[str, Any], *args: Any) -> Any:
-        """A new plugin object: `cls(*args, Options(...))`. Raises PluginError as `options` does."""
-        return self.cls(*args, self.options(options))
+        """A new plugin object: `cls(*args, Options(...))`. Raises PluginError as `options` and `made` do."""
+        return self.made(*args, self.options(options))
+
+    def made(self, *args: Any) -> Any:
+        """A new plugin object, its Options the last argument. Raises PluginError where `__init__` takes others."""
+        try:
+            return self.cls(*args)
+        except TypeError as error:
+            if error.__traceback__ and error.__traceback__.tb_next:
+                raise  # it began, and failed inside
+            base = next(cls for cls in self.cls.__mro__ if cls.__module__ == "kdbench.api" and "__init__" in vars(cls))
+            names = ", ".join(list(inspect.signature(vars(base)["__init__"]).parameters)[1:])
+            way_out = f"write def __init__(self, {names}), with super().__init__({names}) as its first line"
+            raise PluginError(f"{SINGULAR[self.kind]} '{self.name}' of {self.origin}: {error}; {way_out}") from error
 
 
 @dataclass
@@ -228,7 +243,7 @@ def _import_file(file: Path) -> Any:
         raise PluginError("no such file; give the path of a Python file")
     # Named by place and content, so that an unchanged file is one module and its classes keep their identity.
     digest = hashlib.sha256(bytes(file) + b"\0" + file.read_bytes()).hexdigest()[:16]
-    name = f"kdbench_plugin_file_{digest}"
+    name = f"{_GIVEN_FILE}{digest}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)
@@ -290,3 +305,34 @@ def _short(file: Path) -> str:
         if file.resolve().is_relative_to(root):
             return str(Path("plugins") / file.resolve().relative_to(root))
     return str(file)
+
+
+# --- whose fault it was ------------------------------------------------------------------------------------
+
+
+def fault_of(error: BaseException) -> str | None:
+    """Where the code of a plugin that is not in-tree led to an error, what it was and the way out, on one line.
+
+    None where no such plugin had a part in it, and where KDBENCH_RAISE_PLUGIN_ERRORS=1 asks for tracebacks.
+    """
+    if os.environ.get(_RAISE) == "1":
+        return None
+    packages = {
+        point.module.partition(".")[0]: point.dist.name for point in entry_points(group=hookspecs.PROJECT) if point.dist
+    }
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        module, file = str(frame.f_globals.get("__name__")), _nearby(frame.f_code.co_filename)
+        distribution = packages.get(module.partition(".")[0])
+        if distribution or module.startswith(_GIVEN_FILE):
+            who, target = (f"plugin of {distribution}, ", distribution) if distribution else ("plugin ", file)
+            return (
+                f"{who}{file}:{line}: {named(error)}; run `kdbench plugins check {shlex.quote(target)}`; "
+                f"{_RAISE}=1 shows the whole traceback"
+            )
+    return None
+
+
+def _nearby(file: str) -> str:
+    """A path as a person in this folder writes it."""
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

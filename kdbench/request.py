@@ -112,7 +112,9 @@ def check(request: RunRequest, registry: Registry) -> Parts:
     student = registry.get("backbones", request.student)
     plugin = registry.get("methods", request.method_name)
     options = plugin.options(request.options)
-    method: Method = plugin.cls(options)
+    method: Method = plugin.made(options)
+    if "training" not in vars(method):  # what every module sets when it is made
+        raise PluginError(f"method {plugin.name}: write super().__init__(options) as the first line of its __init__")
     if request.teacher:
         kind, argument = split_spec(request.teacher, request.board)
         registry.get("teachers", kind)

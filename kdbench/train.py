@@ -196,6 +196,8 @@ def take_step(training: Training, batch: Batch, progress: Progress) -> tuple[Out
     teacher = ask_teacher(training, batch, views) if method.wants_teacher(progress) else None
     terms = _board_terms(training, batch, student, progress)
     added = method.losses(batch, student, teacher, progress)
+    if wrong := _wrong_terms(added, student.logits_BK.device):
+        raise PluginError(f"method {method.name}: losses() {wrong}; return named, weighted scalars on the device")
     if clash := terms.keys() & added.keys():
         raise PluginError(f"method {method.name}: its term '{min(clash)}' is already a term of the board; rename it")
     terms |= added
@@ -211,6 +213,26 @@ def take_step(training: Training, batch: Batch, progress: Progress) -> tuple[Out
     if training.phase is None:
         shown.most = max(shown.most, shown.now)
     return student, terms
+
+
+def _wrong_terms(added: object, device: torch.device) -> str:
+    """What is wrong with what `losses` gave, nothing where all is well. Looks at no value, so it waits for nothing."""
+    if not isinstance(added, dict):
+        return f"gave {_kind_of(added)} and no dictionary"
+    for name, term in added.items():
+        if not isinstance(name, str):
+            return f"gave a term called {name!r}, and a name is a text"
+        if not isinstance(term, Tensor) or term.ndim:
+            return f"gave {_kind_of(term)} as its term '{name}' and no scalar tensor"
+        if term.device != device:
+            return f"gave its term '{name}' on {term.device}, and the student is on {device}"
+    return ""
+
+
+def _kind_of(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def ask_student(training: Training, batch: Batch, views_BXCTHW: Tensor | None = None) -> Outputs:

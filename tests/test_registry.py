@@ -12,7 +12,7 @@ import pytest
 
 import kdbench
 from kdbench.errors import PluginError
-from kdbench.registry import KINDS, Origin, Registered, Registry, load_registry
+from kdbench.registry import KINDS, Origin, Registered, Registry, fault_of, load_registry
 
 METHOD = '''
 """A method for tests."""
@@ -259,6 +259,71 @@ def test_a_name_of_the_tree_cannot_be_taken(tmp_path: Path, monkeypatch: pytest.
     assert registry.get("methods", taken).origin.distribution == "kdbench"
     assert "(kdbench " in registry.broken[0].reason
     assert "(acme-kd 0.3)" in registry.broken[0].reason
+
+
+# --- plugins that fail when they are used ------------------------------------------------------------------
+
+FAILING = METHOD.replace(
+    """    @dataclass""",
+    """    def losses(self, batch, student, teacher, progress):
+        return student["stage9"]
+
+    @dataclass""",
+    1,
+)
+
+
+def failure_of(plugin: Registered) -> Exception:
+    with pytest.raises(KeyError) as caught:
+        plugin.make({}).losses(None, {}, None, None)
+    return caught.value
+
+
+def test_an_error_in_a_given_file_is_told_with_file_line_and_the_way_out(tmp_path: Path) -> None:
+    file = plugin_file(tmp_path, FAILING.format(name="mine"))
+    error = failure_of(load_registry([file]).get("methods", "mine"))
+    line = 1 + file.read_text().splitlines().index('        return student["stage9"]')
+    assert fault_of(error) == (
+        f"plugin {file}:{line}: KeyError: 'stage9'; run `kdbench plugins check {file}`; "
+        "KDBENCH_RAISE_PLUGIN_ERRORS=1 shows the whole traceback"
+    )
+
+
+def test_an_error_in_an_installed_plugin_is_told_with_its_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, FAILING.format(name="acme"), "acme_failing")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = fault_of(failure_of(load_registry().get("methods", "acme")))
+    assert said is not None
+    assert said.startswith(f"plugin of acme-kd, {tmp_path / 'acme_failing.py'}:")
+    assert "run `kdbench plugins check acme-kd`" in said
+
+
+def test_an_error_that_no_foreign_plugin_led_to_is_nobodys_fault_but_ours() -> None:
+    registry = load_registry()
+    with pytest.raises(TypeError) as caught:
+        registry.get("methods", registry.names("methods")[0]).cls.losses()
+    assert fault_of(caught.value) is None
+
+
+def test_a_traceback_that_was_asked_for_is_not_replaced_by_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = failure_of(load_registry([plugin_file(tmp_path, FAILING.format(name="mine"))]).get("methods", "mine"))
+    monkeypatch.setenv("KDBENCH_RAISE_PLUGIN_ERRORS", "1")
+    assert fault_of(error) is None
+
+
+def test_a_class_whose_init_takes_no_options_is_told_what_to_write(tmp_path: Path) -> None:
+    text = METHOD.replace("    @dataclass", "    def __init__(self):\n        super().__init__()\n\n    @dataclass", 1)
+    file = plugin_file(tmp_path, text.format(name="mine"))
+    with pytest.raises(PluginError) as caught:
+        load_registry([file]).get("methods", "mine").make({})
+    assert str(caught.value).startswith(f"method 'mine' of {file}: Mine.__init__() takes 1 positional argument")
+    assert str(caught.value).endswith(
+        "write def __init__(self, options), with super().__init__(options) as its first line"
+    )
 
 
 def test_a_file_whose_second_class_is_refused_adds_nothing() -> None:

@@ -152,6 +152,40 @@ def test_a_term_with_the_name_of_a_term_of_the_board_is_refused(tmp_path: Path) 
         next(fit(training(tmp_path, method=Odd("action", 0.0))))
 
 
+class Told(Method):
+    """A method whose `losses` gives whatever a test wants."""
+
+    name = "told"
+
+    def __init__(self, given: object) -> None:
+        super().__init__()
+        self.given = given
+
+    def losses(self, batch: Batch, student: Outputs, teacher: Outputs | None, progress: Progress) -> dict[str, Tensor]:
+        return self.given  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "gave None and no dictionary"),
+        (0.5, "gave a float and no dictionary"),
+        ([torch.zeros(())], "gave a list and no dictionary"),
+        (torch.zeros(()), "gave a tensor of shape () and no dictionary"),
+        ({"soft": 0.5}, "gave a float as its term 'soft' and no scalar tensor"),
+        ({"soft": torch.zeros(4)}, "gave a tensor of shape (4,) as its term 'soft' and no scalar tensor"),
+        ({0: torch.zeros(())}, "gave a term called 0, and a name is a text"),
+        ({"soft": torch.zeros((), device="meta")}, "gave its term 'soft' on meta, and the student is on cpu"),
+    ],
+)
+def test_what_losses_gives_is_refused_by_name_unless_it_is_named_scalars(
+    tmp_path: Path, given: object, said: str
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        next(fit(training(tmp_path, method=Told(given))))
+    assert str(caught.value) == f"method told: losses() {said}; return named, weighted scalars on the device"
+
+
 def test_the_rate_falls_tenfold_after_125_150_and_175_of_200_epochs() -> None:
     optim = load_board("camarena2024").optim
     rates = [learning_rate(optim, epoch) for epoch in (0, 124, 125, 149, 150, 174, 175, 199)]

@@ -1,7 +1,7 @@
 """The command line. A subcommand's module is imported when the subcommand is used, and not before.
 
-One place, `Root.invoke`, turns what a user can put right into one line on stderr; any other exception is a
-bug of ours and keeps its traceback.
+One place, `Root.invoke`, turns what a user can put right into one line on stderr, the failures of a plugin that is
+not in-tree among them; any other exception is a bug of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
+import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -76,7 +77,10 @@ class Root(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; a KdbenchError, a full or forbidden disk, or Ctrl-C becomes one line on stderr."""
+        """Run the subcommand; what is no bug of ours becomes one line on stderr.
+
+        That is a KdbenchError, a full or forbidden disk, Ctrl-C, and an error in somebody else's plugin.
+        """
         try:
             return super().invoke(ctx)
         except KdbenchError as error:
@@ -86,11 +90,24 @@ class Root(click.Group):
         except OSError as error:
             # A closed pipe (`| head`) passes too: click itself ends quietly there.
             if error.errno not in _DISK_ERRORS:
+                _stop_at_plugin(ctx, error)
                 raise
             place = error.filename2 or error.filename
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             way_out = "; make room and give the same command again" if full else ""
             _stop(ctx, f"error: {f'{place}: ' if place else ''}{error.strerror}{way_out}", 1)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise  # click's own ends
+        except Exception as error:
+            _stop_at_plugin(ctx, error)
+            raise
+
+
+def _stop_at_plugin(ctx: click.Context, error: Exception) -> None:
+    """End with one line where a plugin that is not in-tree failed; return where none had a part in it."""
+    registry = sys.modules.get("kdbench.registry")  # where that was not needed, no plugin ran
+    if registry and (fault := registry.fault_of(error)):
+        _stop(ctx, f"error: {fault}", 1)
 
 
 def _stop(ctx: click.Context, line: str, code: int) -> NoReturn:

@@ -16,12 +16,12 @@ from kdbench.checks import read_record
 from kdbench.cli.arguments import key_values, videos_by_dataset
 from kdbench.cli.progress import TerminalWatcher
 from kdbench.data.material import Access, open_material
-from kdbench.errors import DataError, PluginError, RecordError
+from kdbench.errors import DataError, KdbenchError, PluginError, RecordError
 from kdbench.leaderboard.submit import submit_run
 from kdbench.options import option_types
 from kdbench.predict import Forecast
-from kdbench.records import differing_pins
-from kdbench.registry import Registry
+from kdbench.records import Record, differing_pins
+from kdbench.registry import Registry, fault_of
 from kdbench.request import RunRequest, check, readable_name
 from kdbench.run import Bench, execute
 from kdbench.sweep import Plan, PlannedRun, answers_to
@@ -85,7 +85,7 @@ class Sweep:
 
         def here() -> None:
             bench.watcher.say(title)
-            done.append(bench.runs / self.board.name / execute(request, bench).run_id)
+            done.append(bench.runs / self.board.name / _executed(request, bench).run_id)
 
         def ended() -> None:
             if self.given["submitting"]:
@@ -106,6 +106,16 @@ class Sweep:
             return 3.0 * size.train * self.board.clip.per_tuple * (1 + phases / epochs) + size.test
 
         return weigh
+
+
+def _executed(request: RunRequest, bench: Bench) -> Record:
+    """As `execute`, with the line that the command line would end with for an error in somebody else's plugin."""
+    try:
+        return execute(request, bench)
+    except Exception as error:
+        if not isinstance(error, KdbenchError) and (fault := fault_of(error)):
+            raise PluginError(fault) from error
+        raise
 
 
 def _prepare_frames(board: Board, access: Access) -> None:

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from kdbench.cli import main
 from tests.conftest import TINY
 
 
@@ -88,3 +90,37 @@ def test_a_sweep_fills_the_cells_and_does_not_fill_them_twice(tmp_path: Path) ->
     assert "3 runs done, 0 failed" in first.stdout, first.stderr
     second = kdbench(*words, "--runs", str(tmp_path))
     assert "0 runs done, 0 failed" in second.stdout
+
+
+PLUGIN = """
+from kdbench.api import Method, hookimpl
+
+class Mine(Method):
+    name = "mine"
+
+    {body}
+
+@hookimpl
+def kdbench_methods():
+    return [Mine]
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("def losses(self, *_): return None", "method mine: losses() gave None and no dictionary"),
+        ("def losses(self, *_): return {}['stage9']", "mine.py:7: KeyError: 'stage9'; run `kdbench plugins check "),
+        ("def __init__(self, options): pass", "method mine: write super().__init__(options)"),
+    ],
+)
+def test_a_failure_of_a_given_plugin_is_one_line(tmp_path: Path, body: str, said: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN.format(body=body))
+    words = ["--board", str(TINY), "--student", "r3d", "--method", "mine", "--plugin", str(file)]
+    result = CliRunner().invoke(main, ["run", *words, "--runs", str(tmp_path / "runs")])
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("kdbench: ")]
+    assert said in line
+    for failure in tmp_path.rglob("failure.json"):
+        assert "Traceback" in json.loads(failure.read_text())["traceback"]
