@@ -66,6 +66,32 @@ def read_record(path: Path) -> Record:
     return record
 
 
+def read_finished(run: Path) -> tuple[Path, Record]:
+    """The record of a finished run, given by the run's folder or the record's file, after the file it is from.
+
+    Raises RecordError for a run that has failed or has not finished, and for a folder that is not a run's.
+    """
+    source = run / "record.json" if run.is_dir() else run
+    if run.is_dir() and not source.is_file():
+        raise RecordError(f"{run}: {_why_no_record(run)}")
+    record = read_record(source)
+    if record.status == "failed":
+        raise RecordError(f"{source}: $.status: found 'failed', a board takes finished runs; start the run again")
+    return source, record
+
+
+def _why_no_record(folder: Path) -> str:
+    """Why a folder has no record, and what to give or do instead; a run writes what it was asked before all else."""
+    if (folder / "failure.json").is_file():
+        return "has no record.json; the run has failed, failure.json says why: start it again, it will resume"
+    if (folder / "config.json").is_file():
+        return "has no record.json; the run has not finished: start it again, it will resume"
+    below = next((below for below in ("*/record.json", "*/*/record.json") if any(folder.glob(below))), None)
+    if below:
+        return f"is the folder of runs and not one run's; name the finished ones in it: {folder / below}"
+    return "is no run's folder, it has no record.json; name the folder that `kdbench run` gave at its end"
+
+
 def problems_of_file(path: Path) -> list[str]:
     """Everything wrong with a record's file, one line each: file, JSON path, found, expected, way out."""
     try:

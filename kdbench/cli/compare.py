@@ -33,25 +33,35 @@ def compare(runs: tuple[Path, ...], out: Path, as_json: bool, boards: Path | Non
     """
     import json
 
+    from kdbench.cli.progress import TerminalWatcher
     from kdbench.leaderboard.landing import landings, read_given, standings_with
     from kdbench.leaderboard.pages import plan_of
     from kdbench.leaderboard.site import build_site
 
     folder = boards_folder(boards)
-    given = read_given(runs)
-    standings = [standings_with(name, records, folder) for name, records in sorted(given.items())]
-    build_site(out, folder, planner=lambda boards: plan_of(standings, boards))
-    found = [(each, landing) for each in standings for landing in landings(each, given[each.board.name])]
+    with TerminalWatcher() as watcher:
+        given = read_given(runs)
+        tick, standings = watcher.stage("Reading records", len(given)), []
+        for number, (name, records) in enumerate(sorted(given.items()), 1):
+            standings.append(standings_with(name, records, folder))
+            tick(number)
+        build_site(out, folder, planner=lambda boards: plan_of(standings, boards), watch=watcher.stage)
+    found = [(each, landing) for each in standings for landing in landings(each, given[each.board.name], folder)]
     if as_json:
         click.echo(json.dumps([_facts(each, landing, out) for each, landing in found], indent=1, ensure_ascii=False))
         return
     for each, landing in found:
         click.echo("\n  ".join(_lines(each, landing)) + "\n")
     for each in standings:
-        place = out / each.board.name
-        click.echo(
-            f"{place / 'compare.html'}: your rows beside their baseline; {place / 'index.html'}: the whole board"
-        )
+        click.echo(_pages(out / each.board.name, [landing for of, landing in found if of is each]))
+
+
+def _pages(place: Path, found: list[Landing]) -> str:
+    """Which page to open; runs without a row are on no page but the board's own and theirs."""
+    whole = f"{place / 'index.html'}: the whole board"
+    if not any(landing.row for landing in found):
+        return f"{whole}, with your runs among those that are not ranked"
+    return f"{place / 'compare.html'}: your rows beside their baseline; {whole}"
 
 
 def _lines(standings: Standings, landing: Landing) -> list[str]:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from kdbench.reproduce import Repetition
 
 RUN_FOLDER = click.Path(path_type=Path, exists=True)
-NEXT = "next: `kdbench site build`, look at the pages, then commit the records and the site together"
 
 
 @click.command(short_help="Put the records of finished runs on their leaderboard.")
@@ -23,23 +22,53 @@ NEXT = "next: `kdbench site build`, look at the pages, then commit the records a
 @click.option("--author", help="Who submits: a name or a handle.")
 @click.option("--link", help="A paper, a page or a repository about these runs.")
 @click.option("--licence", help="The licence of the records, such as CC-BY-4.0.")
+@click.option("--trials", type=click.IntRange(min=0), help="Runs that were made to choose the options; may be 0.")
+@click.option("--tuned-on", metavar="TEXT", help="The videos or cells that the options were chosen on.")
 @click.option("--reinstate", is_flag=True, help="Put a record back that was withdrawn.")
 @BOARDS_OPTION
-def submit(runs: tuple[Path, ...], boards: Path | None, **given: Any) -> None:
-    """Put the records of finished runs (RUN_DIR/record.json) on their leaderboard."""
+def submit(runs: tuple[Path, ...], boards: Path | None, trials: int | None, tuned_on: str | None, **given: Any) -> None:
+    """Put the records of finished runs (RUN_DIR/record.json) on their leaderboard: all of them, or none."""
     from kdbench.checks import read_record
     from kdbench.leaderboard.reference import baseline_notes
-    from kdbench.leaderboard.submit import check_together, submit_run
+    from kdbench.leaderboard.submit import check_together, submit_run, tuning_of
 
+    tuning = tuning_of(trials, tuned_on)
+    _refuse_together(runs, boards_folder(boards), reinstate=given["reinstate"])
     check_together(runs, boards_folder(boards))
     written = {}
     for run in runs:
-        place, word = submit_run(run, boards_folder(boards), **given)
+        place, word = submit_run(run, boards_folder(boards), tuning=tuning, **given)
         click.echo(f"{run}: {word} {place}")
         written[place] = read_record(place)
     for place, note in baseline_notes(written, boards_folder(boards)).items():
         click.echo(f"{place}: note: {note}")
-    click.echo(NEXT)
+    click.echo(_next(boards))
+
+
+def _refuse_together(runs: tuple[Path, ...], boards: Path, *, reinstate: bool) -> None:
+    """Stop before anything is written where a run cannot be submitted, after a line for each one that cannot."""
+    from kdbench.errors import RecordError
+    from kdbench.leaderboard.submit import refusals
+
+    refused = refusals(runs, boards, reinstate=reinstate)
+    if refused and len(runs) == 1:
+        raise refused[0]
+    for error in refused:
+        click.echo(f"kdbench: error: {error}", err=True)
+    if refused:
+        raise RecordError(
+            f"nothing was written: {len(refused)} of {len(runs)} runs cannot be submitted; leave them out "
+            "(FOLDER/*/record.json names the finished runs of a folder), or do what the lines above say"
+        )
+
+
+def _next(boards: Path | None) -> str:
+    """What comes after a change of records; boards of one's own have a site of their own."""
+    import shlex
+
+    if boards is None or boards.resolve() == boards_folder(None).resolve():
+        return "next: `kdbench site build`, look at the pages, then commit the records and the site together"
+    return f"next: `kdbench site build --boards {shlex.quote(str(boards))} --out my-site`, and look at the pages"
 
 
 @click.command(short_help="Check records against the schema and their own numbers.")
@@ -104,7 +133,7 @@ def withdraw(named: str, reason: str, boards: Path | None) -> None:
 
     place, goal = board_files.withdraw(named, reason, boards_folder(boards))
     click.echo(f"{place}: withdrawn to {goal}")
-    click.echo(NEXT)
+    click.echo(_next(boards))
 
 
 @click.command(short_help="Say who checked a record, and with what outcome.")
@@ -123,7 +152,7 @@ def mark(named: str, state: Any, by: str, note: str | None, boards: Path | None)
 
     place, word = board_files.mark(named, state, boards_folder(boards), by=by, note=note)
     click.echo(f"{place}: {word}")
-    click.echo(NEXT)
+    click.echo(_next(boards))
 
 
 @click.command(short_help="Do a record's run again and say whether the two agree.")

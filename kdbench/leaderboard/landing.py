@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from kdbench.board import BOARDS, Board
-from kdbench.checks import read_record
+from kdbench.checks import read_finished
 from kdbench.errors import RecordError
 from kdbench.leaderboard.scoring import (
     WITHDRAWN,
@@ -28,7 +28,7 @@ from kdbench.leaderboard.scoring import (
     withdrawn_in,
 )
 from kdbench.leaderboard.standings import Row, Standings, read_board, standings_of
-from kdbench.records import Record, Submission, to_json
+from kdbench.records import PluginRef, Record, Submission, to_json
 
 Given = Sequence[tuple[Path, Record]]
 
@@ -57,16 +57,11 @@ class Landing:
 def read_given(paths: Iterable[Path]) -> dict[str, Given]:
     """The records of finished runs, given as run folders or files, by the name of their board.
 
-    Raises RecordError for a run that has not finished or has failed, and for an unsound record.
+    Raises RecordError for a run that has not finished or has failed, another folder, and an unsound record.
     """
     boards: dict[str, dict[str, tuple[Path, Record]]] = {}
     for path in paths:
-        source = path / "record.json" if path.is_dir() else path
-        if path.is_dir() and not source.is_file():
-            raise RecordError(f"{path}: has no record.json; the run has not finished: start it again, it will resume")
-        record = read_record(source)
-        if record.status == "failed":
-            raise RecordError(f"{source}: $.status: found 'failed', a board takes finished runs; start the run again")
+        source, record = read_finished(path)
         first, known = boards.setdefault(record.board.name, {}).setdefault(record.run_id, (source, record))
         if _measured(known) != _measured(record):
             raise RecordError(f"{source}: another record of {record.run_id} is {first}; give one of the two")
@@ -102,24 +97,28 @@ def _by_id(records: Given) -> dict[str, tuple[Path, Record]]:
 
 
 def _measured(record: Record) -> str:
-    return to_json(msgspec.structs.replace(record, submission=Submission()))
+    return to_json(msgspec.structs.replace(record, submission=Submission(), tuning=None))
 
 
 # --- where they would stand --------------------------------------------------------------------------------
 
 
-def landings(standings: Standings, given: Given) -> list[Landing]:
-    """One landing for each row that given runs belong to, in the board's order; then the runs without a rank."""
+def landings(standings: Standings, given: Given, boards: Path = BOARDS) -> list[Landing]:
+    """One landing for each row that given runs belong to, in the board's order; then the runs without a rank.
+
+    `boards` is the folder that the board is from: the commands for what is missing say so where it is not kdbench's.
+    """
+    place = "" if boards.resolve() == BOARDS.resolve() else str(boards / standings.board.name / "board.toml")
     wanted = _by_id(given)
     runs = [run for run in standings.runs if run.record.run_id in wanted]
     ranked = [run for run in runs if not (run.stale or run.reason)]
     rows = {row.key: row for row in standings.rows}
     groups = {key: tuple(group) for key, group in groupby(sorted(ranked, key=_place), key=lambda run: run.key)}
-    found = [_landing(standings, groups[key], row) for key, row in rows.items() if key in groups]
-    return found + [_landing(standings, (run,), None) for run in runs if run.stale or run.reason]
+    found = [_landing(standings, groups[key], row, place) for key, row in rows.items() if key in groups]
+    return found + [_landing(standings, (run,), None, place) for run in runs if run.stale or run.reason]
 
 
-def _landing(standings: Standings, runs: tuple[Run, ...], row: Row | None) -> Landing:
+def _landing(standings: Standings, runs: tuple[Run, ...], row: Row | None, place: str) -> Landing:
     cell = [other for other in standings.rows if row and other.key.cell == row.key.cell and not other.is_baseline]
     gains = [other.gain.mean for other in cell if other.gain]
     gain = row.gain if row else None
@@ -131,24 +130,25 @@ def _landing(standings: Standings, runs: tuple[Run, ...], row: Row | None) -> La
         place=1 + sum(other > gain.mean for other in gains) if gain else None,
         compared=len(gains),
         submitted=not any(run.record.run_id in standings.given for run in runs),
-        missing=tuple(_missing(standings, runs[0], row)),
+        missing=tuple(_missing(standings, runs[0], row, place)),
     )
 
 
-def _missing(standings: Standings, run: Run, row: Row | None) -> Iterable[str]:
+def _missing(standings: Standings, run: Run, row: Row | None, place: str) -> Iterable[str]:
     if run.stale:
-        again = again_with(run.record, run.record.seed)
+        again = again_with(run.record, run.record.seed, place)
         yield f"the board's pins; it was made with other {', '.join(run.stale)}. Run it again with this board: {again}"
     elif row and not (row.is_baseline or row.rank):
-        yield from _missing_runs(standings, row)
+        yield from _missing_runs(standings, row, place)
 
 
-def _missing_runs(standings: Standings, row: Row) -> Iterable[str]:
+def _missing_runs(standings: Standings, row: Row, place: str) -> Iterable[str]:
     """The baseline runs of a row's seeds, and one more seed where fewer than two differ."""
     board, baselines = standings.board, {pair_key(run) for run in standings.runs.ranked if run.is_baseline}
+    named = place or board.name
     for run in row.runs:
         if run.baseline is None:
-            yield f"a baseline run with seed {run.record.seed}: {baseline_command(board, run.record, run.record.seed)}"
+            yield f"a baseline run with seed {run.record.seed}: {baseline_command(named, run.record, run.record.seed)}"
     gain, last = row.gain, row.runs[-1]
     if len(row.runs) > 1 and not (gain and gain.n == len(row.runs)):
         return  # with their baselines these may be enough
@@ -161,29 +161,36 @@ def _missing_runs(standings: Standings, row: Row) -> Iterable[str]:
         if gain and gain.n > 1
         else ""
     )
-    yield f"{equal}a run with another seed: {again_with(last.record, seed)}"
+    yield f"{equal}a run with another seed: {again_with(last.record, seed, place)}"
     if not paired:
-        yield f"its baseline run: {baseline_command(board, last.record, seed)}"
+        yield f"its baseline run: {baseline_command(named, last.record, seed)}"
 
 
-def baseline_command(board: Board, record: Record, seed: int) -> str:
-    """The command of the run without a teacher that a record of that seed is measured against."""
+def baseline_command(board: str, record: Record, seed: int) -> str:
+    """The command of the run without a teacher, on a board by its name or file, that a record is measured against."""
     cell = record.cell
-    words = ["kdbench", "run", "--board", board.name, "--student", record.student.name]
+    words = ["kdbench", "run", "--board", board, "--student", record.student.name]
     words += ["--fraction", f"{cell.fraction!r}".removesuffix(".0"), "--seed", str(seed)]
     words += ["--subset-seed", str(cell.subset_seed)] if cell.subset_seed else []
-    return shlex.join(words)
+    return shlex.join(words + _plugin_words(record.student))
 
 
-def again_with(record: Record, seed: int) -> str:
-    """A record's own command with another seed, on one line whatever the record says."""
+def again_with(record: Record, seed: int, board: str = "") -> str:
+    """A record's own command with another seed, and another board if named, on one line whatever the record says."""
     try:
         words = shlex.split(record.command)
     except ValueError:
         words = record.command.split()
-    at = words.index("--seed") if "--seed" in words else len(words)
-    words[at : at + 2] = ["--seed", str(seed)]
+    for option, value in (("--board", board), ("--seed", str(seed))):
+        at = words.index(option) if option in words else len(words)
+        words[at : at + 2] = [option, value] if value else words[at : at + 2]
+    words += _plugin_words(record.student, record.method, *([record.teacher.plugin] if record.teacher else []))
     return "".join(letter if letter.isprintable() else "?" for letter in shlex.join(words))
+
+
+def _plugin_words(*plugins: PluginRef) -> list[str]:
+    """The option for plugins that came from a file: a record does not say where it lies."""
+    return ["--plugin", "FILE"] if any(plugin.distribution == "file" for plugin in plugins) else []
 
 
 def _with_seed(run: Run, seed: int) -> tuple[object, ...]:

@@ -6,16 +6,17 @@ Each step checks the record and writes its file at once; what was said before is
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
-from kdbench.board import BOARDS
-from kdbench.checks import read_record
-from kdbench.errors import RecordError
+from kdbench.board import BOARDS, Board
+from kdbench.checks import WAY_OUT, problems_of, read_finished, read_record
+from kdbench.errors import KdbenchError, RecordError
 from kdbench.leaderboard.scoring import RECORDS, WITHDRAWN, load_records, misplaced, refuse_contradictions
 from kdbench.leaderboard.standings import folders, read_board
 from kdbench.records import Event, Record, Submission, Verification, Withdrawal, differing_pins, to_json, write_record
@@ -30,44 +31,90 @@ def submit_run(
     author: str | None = None,
     link: str | None = None,
     licence: str | None = None,
+    tuning: Mapping[str, Any] | None = None,
     reinstate: bool = False,
 ) -> tuple[Path, str]:
     """Copy RUN/record.json to its board and say where it went and how ("written to", "is already at", ...).
 
     Raises RecordError for a record that is unsound, failed, withdrawn (unless `reinstate`), or would replace
-    another one; BoardError for an unknown board. What it says beside other records, `check_together` checks.
+    another one, and for texts that no page can show; BoardError for an unknown board. What it says beside other
+    records, `check_together` checks.
     """
-    source = _source(run)
-    if run.is_dir() and not source.is_file():
-        raise RecordError(f"{run}: has no record.json; the run has not finished: start it again, it will resume")
-    record = read_record(source)
-    if record.status == "failed":
-        raise RecordError(f"{source}: $.status: found 'failed', a board takes finished runs; start the run again")
-    board = read_board(record.board.name, boards)
-    place = boards / board.name / RECORDS / f"{record.run_id}.json"
-    known, withdrawn = _known(place), _known(_apart(place))
-    if withdrawn and not reinstate:
-        raise RecordError(_was_withdrawn(source, withdrawn))
-    record = _signed(record, _reinstated(withdrawn) if withdrawn else known, author=author, link=link, licence=licence)
-    if known == record:
+    entry = _entry(run, boards, Said(author, link, licence, tuning), reinstate=reinstate)
+    place, record = entry.place, entry.record
+    if entry.known == record:
         return place, "is already at"
-    before = withdrawn or known
-    if before and _measured(before) != _measured(record):
-        raise RecordError(f"{source}: another record is at {place}; remove that one first if this one shall replace it")
     place.parent.mkdir(exist_ok=True)
     write_record(record, place)
     _apart(place).unlink(missing_ok=True)
-    stale = differing_pins(record, board.pins)
+    stale = differing_pins(record, entry.board.pins)
     note = (
         f"written (stale: {', '.join(stale)} differ from the board's, it is shown apart) to" if stale else "written to"
     )
     return place, note
 
 
+@dataclass(frozen=True)
+class Said:
+    """What only a person can say of a run; None for what is not said, which leaves it as it was."""
+
+    author: str | None = None
+    link: str | None = None
+    licence: str | None = None
+    tuning: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A record as it will stand on its board, and what stands there now under its name."""
+
+    board: Board
+    place: Path
+    record: Record
+    known: Record | None
+
+
+def _entry(run: Path, boards: Path, said: Said, *, reinstate: bool) -> _Entry:
+    """What submitting a run would write. Raises as `submit_run` does, and writes nothing."""
+    source, record = read_finished(run)
+    board = read_board(record.board.name, boards)
+    place = boards / board.name / RECORDS / f"{record.run_id}.json"
+    known, withdrawn = _known(place), _known(_apart(place))
+    if withdrawn and not reinstate:
+        raise RecordError(_was_withdrawn(source, withdrawn))
+    record = _signed(record, _reinstated(withdrawn) if withdrawn else known, said)
+    before = withdrawn or known
+    if before and _measured(before) != _measured(record):
+        raise RecordError(f"{source}: another record is at {place}; remove that one first if this one shall replace it")
+    for problem in problems_of(record):
+        raise RecordError(f"{source}: {problem.removesuffix(f'; {WAY_OUT}')}; give another text with the option")
+    return _Entry(board, place, record, known)
+
+
+def refusals(runs: Iterable[Path], boards: Path = BOARDS, *, reinstate: bool = False) -> list[KdbenchError]:
+    """Why runs cannot be submitted, one error for each of those that cannot; nothing is written.
+
+    All are checked before the first is written, and one that cannot be submitted stops them all: to skip it would
+    leave a row of other seeds on the board than its author believes. `runs/BOARD/*/record.json` names finished ones.
+    """
+    found: list[KdbenchError] = []
+    first: dict[str, tuple[Path, Record]] = {}
+    for run in runs:
+        try:
+            record = _entry(run, boards, Said(), reinstate=reinstate).record
+        except KdbenchError as error:
+            found.append(error)
+            continue
+        other, known = first.setdefault(record.run_id, (run, record))
+        if _measured(known) != _measured(record):
+            found.append(RecordError(f"{run}: another record of {record.run_id} is {other}; give one of the two"))
+    return found
+
+
 def check_together(runs: Iterable[Path], boards: Path = BOARDS) -> None:
     """Raise RecordError where runs that shall be submitted contradict each other, or records of their board.
 
-    A board's records are read once for all of them. Runs that have no record yet are left to `submit_run`.
+    A board's records are read once for all of them. Runs that have no record yet are left to `refusals`.
     """
     given: dict[str, dict[str, tuple[Path, Record]]] = {}
     for source in filter(Path.is_file, map(_source, runs)):
@@ -180,17 +227,34 @@ def _known(place: Path) -> Record | None:
 # --- what is said of them ----------------------------------------------------------------------------------
 
 
-def _signed(record: Record, known: Record | None, **given: str | None) -> Record:
+def tuning_of(trials: int | None, chosen_on: str | None) -> dict[str, Any] | None:
+    """What a submitter says of the choice of options: the number of trials, and the videos or cells they were made on.
+
+    None where nothing is said. Raises RecordError for trials of which the second is missing, and the reverse.
+    """
+    if trials is None and chosen_on is None:
+        return None
+    if trials is None or trials < 0:
+        raise RecordError("tuning: how many trials is not said; add --trials N, 0 where the options were not chosen")
+    where = (chosen_on or "").strip()
+    if trials and not where:
+        raise RecordError(f"tuning: {trials} trials on what? add --tuned-on with the videos or cells they were made on")
+    return {"trials": trials, "on": where} if where else {"trials": trials}
+
+
+def _signed(record: Record, known: Record | None, said: Said) -> Record:
     """The record with what its submitter said; what was said before, and the board's verification, stays.
 
     A new record is self-reported and of today, whatever it says of itself: only a board's maintainers verify, and
     of two runs of one seed the earlier one counts.
     """
     before = known.submission if known else _unchecked(record.submission)
-    said = {name: text for name, text in given.items() if text is not None}
+    given = {"author": said.author, "link": said.link, "licence": said.licence}
+    texts = {name: text for name, text in given.items() if text is not None}
     # The day of the first submission stays: the changelog is ordered by it.
-    submission: Submission = msgspec.structs.replace(before, **said, date=before.date or _today())
-    return msgspec.structs.replace(record, submission=submission)
+    submission: Submission = msgspec.structs.replace(before, **texts, date=before.date or _today())
+    tuning = next((each for each in (said.tuning, known.tuning if known else None) if each is not None), record.tuning)
+    return msgspec.structs.replace(record, submission=submission, tuning=tuning)
 
 
 def _unchecked(submission: Submission) -> Submission:
@@ -228,4 +292,4 @@ def _today() -> str:
 
 
 def _measured(record: Record) -> str:
-    return to_json(msgspec.structs.replace(record, submission=Submission()))
+    return to_json(msgspec.structs.replace(record, submission=Submission(), tuning=None))

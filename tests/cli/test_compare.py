@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kdbench.cli import main
+from kdbench.cli.progress import TerminalWatcher
 from kdbench.records import Record, to_json
 from tests.factories import broken, make_record, trio, write_board, write_records
 
@@ -50,8 +51,9 @@ def test_single_run_is_told_its_cell_accuracy_gain_and_what_it_lacks(boards: Pat
         "  accuracy 60.0 % (single run), gain +10.0 points (single run) over the paired baseline (on the board)"
     )
     assert lines[3] == "  no rank; number 2 of 2 by mean gain in its cell"
+    board = boards / "small" / "board.toml"
     assert lines[4].startswith(
-        "  missing for a rank: a run with another seed: kdbench run --board small --student slim"
+        f"  missing for a rank: a run with another seed: kdbench run --board {board} --student slim"
     )
 
 
@@ -134,3 +136,22 @@ def test_unsound_record_is_one_line_and_no_page(boards: Path) -> None:
     assert result.stderr.count("\n") == 1
     assert f"{path}: $.derived.top1: found 0.99" in result.stderr
     assert not (boards.parent / "out").exists()
+
+
+def test_runs_without_a_rank_are_sent_to_the_boards_own_page(boards: Path) -> None:
+    last = call(boards, mine(status="partial", run_id="partial")).output.splitlines()[-1]
+    place = boards.parent / "out" / "small"
+    assert last == f"{place / 'index.html'}: the whole board, with your runs among those that are not ranked"
+
+
+def test_a_terminal_is_told_what_a_comparison_is_at(boards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    stage = TerminalWatcher.stage
+
+    def noted(watcher: TerminalWatcher, title: str, total: int) -> Any:
+        told.append(title)
+        return stage(watcher, title, total)
+
+    monkeypatch.setattr(TerminalWatcher, "stage", noted)
+    call(boards, mine())
+    assert told == ["Reading records", "Writing pages"]

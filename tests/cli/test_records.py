@@ -10,9 +10,9 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from kdbench.board import load_board
+from kdbench.board import BOARDS, load_board
 from kdbench.checks import read_record
-from kdbench.cli.records import mark, reproduce, submit, validate, withdraw
+from kdbench.cli.records import _next, mark, reproduce, submit, validate, withdraw
 from kdbench.errors import BoardError, RecordError, RunFailed
 from kdbench.leaderboard.submit import submit_run
 from kdbench.records import Record, Verification, to_json
@@ -31,7 +31,7 @@ def boards(tmp_path: Path) -> Path:
 
 def run_folder(tmp_path: Path, record: Record, name: str = "run") -> Path:
     folder = tmp_path / name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").write_text(to_json(record), encoding="utf-8")
     return folder
 
@@ -45,7 +45,7 @@ def test_submit_copies_the_record_and_says_where_and_what_next(boards: Path, tmp
     place = boards / "small" / "records" / f"{record.run_id}.json"
     result = call(boards, run_folder(tmp_path, record))
     assert f"written to {place}\n" in result.output
-    assert "next: `kdbench site build`" in result.output
+    assert "next: `kdbench site build " in result.output
     assert read_record(place).derived == record.derived
 
 
@@ -117,10 +117,110 @@ def test_submit_refuses_a_record_that_contradicts_itself(boards: Path, tmp_path:
 
 
 def test_submit_of_a_run_that_has_not_finished_says_what_to_do(boards: Path, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
+    unfinished(tmp_path / "run")
     error = call(boards, tmp_path / "run").exception
     assert isinstance(error, RecordError)
     assert "has no record.json; the run has not finished" in str(error)
+
+
+def unfinished(folder: Path, *further: str) -> Path:
+    folder.mkdir(parents=True)
+    for name in ("config.json", *further):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def test_submit_names_every_run_that_it_cannot_take_and_writes_none(boards: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs" / "small"
+    unfinished(runs / "open")
+    unfinished(runs / "broken", "failure.json")
+    good = run_folder(runs, make_record(), "a-good")
+    result = call(boards, good, runs / "broken", runs / "open")
+    assert result.stderr.splitlines() == [
+        f"kdbench: error: {runs}/broken: has no record.json; the run has failed, failure.json says why: start it "
+        "again, it will resume",
+        f"kdbench: error: {runs}/open: has no record.json; the run has not finished: start it again, it will resume",
+    ]
+    assert str(result.exception).startswith("nothing was written: 2 of 3 runs cannot be submitted; leave them out")
+    assert list((boards / "small" / "records").iterdir()) == []
+
+
+def test_submit_takes_two_records_of_one_run_only_where_they_are_equal(boards: Path, tmp_path: Path) -> None:
+    runs = [run_folder(tmp_path, make_record(run_id="same", hits=hits), str(hits)) for hits in (10, 11)]
+    result = call(boards, *runs)
+    assert f"{runs[1]}: another record of same is {runs[0]}; give one of the two" in result.stderr
+    assert list((boards / "small" / "records").iterdir()) == []
+
+
+@pytest.mark.parametrize(("level", "named"), [("runs/small", "*/record.json"), ("runs", "*/*/record.json")])
+def test_submit_of_the_folder_of_runs_says_what_to_name(boards: Path, tmp_path: Path, level: str, named: str) -> None:
+    (tmp_path / "runs" / "small").mkdir(parents=True)
+    run_folder(tmp_path / "runs" / "small", make_record())
+    error = call(boards, tmp_path / level).exception
+    assert isinstance(error, RecordError)
+    assert str(error).endswith(
+        f"{level}: is the folder of runs and not one run's; name the finished ones in it: {tmp_path / level / named}"
+    )
+
+
+def test_submit_of_another_folder_says_which_to_name(boards: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    error = call(boards, tmp_path / "notes").exception
+    assert isinstance(error, RecordError)
+    assert "is no run's folder, it has no record.json; name the folder that `kdbench run` gave" in str(error)
+
+
+def test_what_comes_next_names_the_boards_that_were_given(boards: Path, tmp_path: Path) -> None:
+    last = call(boards, run_folder(tmp_path, make_record())).output.splitlines()[-1]
+    assert last == f"next: `kdbench site build --boards {boards} --out my-site`, and look at the pages"
+    assert _next(None).endswith("then commit the records and the site together")
+    assert _next(BOARDS) == _next(None)
+
+
+# --- how the options were chosen ---------------------------------------------------------------------------
+
+
+def tuning_on_board(boards: Path) -> Any:
+    (place,) = (boards / "small" / "records").iterdir()
+    return read_record(place).tuning
+
+
+def test_submit_writes_how_many_trials_the_options_took_and_on_what(boards: Path, tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, make_record())
+    call(boards, folder, "--trials", 12, "--tuned-on", "a fifth of the training videos")
+    assert tuning_on_board(boards) == {"trials": 12, "on": "a fifth of the training videos"}
+
+
+def test_options_that_nobody_chose_took_no_trials(boards: Path, tmp_path: Path) -> None:
+    call(boards, run_folder(tmp_path, make_record()), "--trials", 0)
+    assert tuning_on_board(boards) == {"trials": 0}
+
+
+def test_what_was_said_of_the_choice_stays_and_can_be_said_later(boards: Path, tmp_path: Path) -> None:
+    folder = run_folder(tmp_path, make_record())
+    for words, found in (((), None), (("--trials", 3, "--tuned-on", "x"), 3), (("--author", "ada"), 3)):
+        assert call(boards, folder, *words).exit_code == 0
+        tuning = tuning_on_board(boards)
+        assert (tuning["trials"] if tuning else None) == found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--trials", 3), "tuning: 3 trials on what? add --tuned-on"),
+        (("--tuned-on", "x"), "tuning: how many trials is not said; add --trials N"),
+        (("--trials", 3, "--tuned-on", "x" * 501), "$.tuning.on: found 501 characters"),
+        (("--trials", 3, "--tuned-on", "a\u202eb"), "$.tuning.on: found the character"),
+        (("--author", "a\u202eb"), "$.submission.author: found the character"),
+    ],
+)
+def test_what_no_page_can_show_is_not_submitted(
+    boards: Path, tmp_path: Path, words: tuple[Any, ...], said: str
+) -> None:
+    error = call(boards, run_folder(tmp_path, make_record()), *words).exception
+    assert isinstance(error, RecordError)
+    assert said in str(error)
+    assert list((boards / "small" / "records").iterdir()) == []
 
 
 def test_submit_of_other_pins_says_that_the_run_is_stale(boards: Path, tmp_path: Path) -> None:

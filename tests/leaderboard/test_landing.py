@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from kdbench.errors import BoardError, RecordError
-from kdbench.leaderboard.landing import Landing, again_with, landings, read_given, standings_with
+from kdbench.leaderboard.landing import (
+    Landing,
+    again_with,
+    baseline_command,
+    landings,
+    read_given,
+    standings_with,
+)
 from kdbench.leaderboard.standings import read_standings
 from kdbench.records import Record, Verification, to_json
 from tests.factories import broken, make_record, trio, write_board, write_records
@@ -159,11 +166,29 @@ def test_command_of_a_record_stays_on_one_line() -> None:
     assert again_with(mine(command="kdbench 'run\x1b[2J"), 4) == "kdbench ''\"'\"'run?[2J' --seed 4"
 
 
+def test_commands_name_the_boards_that_were_given(boards: Path, tmp_path: Path) -> None:
+    record = mine(12, command="kdbench run --board small --student slim --seed 0", cell__fraction=0.5)
+    found = read_given(given(tmp_path, record))["small"]
+    (landing,) = landings(standings_with("small", found, boards), found, boards)
+    board = f"kdbench run --board {boards / 'small' / 'board.toml'} --student slim "
+    commands = [each.partition(": ")[2] for each in landing.missing]
+    assert commands
+    assert [command for command in commands if not command.startswith(board)] == []
+
+
+def test_command_of_a_plugin_file_says_that_it_is_needed() -> None:
+    record = mine(command="kdbench run --seed 3", method__distribution="file")
+    assert again_with(record, 4) == "kdbench run --seed 4 --plugin FILE"
+    assert "--plugin" not in baseline_command("small", record, 4)
+    assert baseline_command("small", mine(student__distribution="file"), 4).endswith("--seed 4 --plugin FILE")
+
+
 # --- what is refused ---------------------------------------------------------------------------------------
 
 
 def test_run_that_has_not_finished_or_has_failed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "config.json").write_text("{}")
     with pytest.raises(RecordError, match=r"has no record\.json; the run has not finished"):
         read_given([tmp_path / "open"])
     with pytest.raises(RecordError, match=r"\$\.status: found 'failed'"):
