@@ -338,7 +338,7 @@ class TeacherContext(ABC):
         """
 
     @abstractmethod
-    def from_file(self, path: Path, backbone: str | None = None) -> TeacherNetwork:
+    def from_file(self, path: Path | str, backbone: str | None = None) -> TeacherNetwork:
         """The network in a weights.pt, or, with its backbone named, in a plain state dictionary; data only.
 
         Raises DataError for a file that holds another network, data set or number of classes.

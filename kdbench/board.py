@@ -369,6 +369,9 @@ def _section_of(annotation: Any) -> type[Section] | None:
 def _say_where(message: str) -> str:
     """msgspec's message with the key in front: 'Expected ... - at `$.clip.length`' -> 'clip.length: ...'."""
     text, found, place = message.partition(" - at `$.")
+    if missing := re.fullmatch("Object missing required field `(.*)`", text):
+        lacks = f"[{place.rstrip('`')}] has no '{missing[1]}'" if found else f"there is no section [{missing[1]}]"
+        return f"{lacks}, which every board has; `kdbench board explain {DEFAULT_BOARD}` shows an example of each"
     return f"{place.rstrip('`')}: {text}" if found else text
 
 

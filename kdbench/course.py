@@ -87,7 +87,7 @@ def follow(course: Course, rundir: RunDir, watcher: EpochWatcher) -> CourseResul
     """Run a course to its end, from its checkpoint where there is one."""
     file = f"{course.name}.pt"
     result = CourseResult([], {})
-    saved = rundir.load(file)
+    saved = rundir.load(file, ("training", "result"))
     if saved:
         course.training.load_state(saved["training"])
         result = CourseResult.from_builtins(saved["result"])

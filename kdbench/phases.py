@@ -64,7 +64,7 @@ def prepare(training: Training, rundir: RunDir, watcher: Watcher) -> Prepared:
 
 def _before(rundir: RunDir) -> tuple[Prepared, dict[str, Any]]:
     """What processes before this one came to, and their last checkpoint; a resume is counted before it can be lost."""
-    saved = rundir.load(FILE)
+    saved = rundir.load(FILE, ("phase", "training", "result"))
     if saved is None:
         return Prepared([]), {"phase": 0}
     result = saved["result"]

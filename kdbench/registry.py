@@ -164,10 +164,10 @@ class Registry:
         for plugin in plugins:
             other = self._plugins[plugin.kind].get(plugin.name) or mine.get((plugin.kind, plugin.name))
             if other:
-                kind = SINGULAR[plugin.kind] + "s"
-                raise PluginError(
-                    f"two {kind} call themselves '{plugin.name}': {other.origin} and {plugin.origin}; rename one"
+                told = (
+                    f"two {SINGULAR[plugin.kind]}s call themselves '{plugin.name}': {other.origin} and {plugin.origin}"
                 )
+                raise PluginError(f"{told}; {_way_out(other.origin, plugin.origin)}")
             mine[plugin.kind, plugin.name] = plugin
         for plugin in plugins:
             self._plugins[plugin.kind][plugin.name] = plugin
@@ -257,6 +257,15 @@ def _import_file(file: Path) -> Any:
         del sys.modules[name]
         raise
     return module
+
+
+def _way_out(first: Origin, second: Origin) -> str:
+    """What to do about two plugins of one name: a copy of a file that is installed too is no second plugin."""
+    installed = [each.distribution for each in (second, first) if each.distribution not in ("file", "kdbench")]
+    told = "they are the same file twice: " if first.file != second.file and first.sha256 == second.sha256 else ""
+    if installed:
+        return f"{told}uninstall {installed[0]}, or rename one"
+    return f"{told}give one of the two, or rename one" if told else "rename one"
 
 
 # --- loading -----------------------------------------------------------------------------------------------

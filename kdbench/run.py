@@ -120,7 +120,7 @@ def _trained(request: RunRequest, bench: Bench, classes: int, which: Lesson) -> 
     )
     record = execute(own, bench, patient=True)
     rundir = RunDir(bench.runs / board.name / record.run_id)
-    content = rundir.load(rundir.weights_path.name)
+    content = rundir.load(rundir.weights_path.name, ("network", "card"))
     assert content is not None, "a finished run has weights"
     network = build_network(board, parts.student, classes, board.teachers.seed, {})
     digest = load_weights(network, content["network"], str(rundir.weights_path))

@@ -155,8 +155,8 @@ class RunDir:
         torch.save(content, buffer)
         write_atomically(self.path / name, buffer.getbuffer())
 
-    def load(self, name: str) -> dict[str, Any] | None:
-        """What `save` wrote under that name, or None. Raises RunFailed for a file that is damaged."""
+    def load(self, name: str, parts: Sequence[str] = ()) -> dict[str, Any] | None:
+        """What `save` wrote under that name, or None. Raises RunFailed for a file that is damaged or lacks a part."""
         path = self.path / name
         if not path.exists():
             return None
@@ -166,6 +166,8 @@ class RunDir:
             raise RunFailed(_damaged(path, error)) from error
         if not isinstance(content, dict):
             raise RunFailed(_damaged(path, f"it holds a {type(content).__name__}"))
+        if lacking := [part for part in parts if part not in content]:
+            raise RunFailed(_damaged(path, f"it is another file's content: it has no '{lacking[0]}'"))
         return content
 
 

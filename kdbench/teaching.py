@@ -82,7 +82,8 @@ class Context(TeacherContext):
         plugin = self.registry.get("backbones", backbone)
         return build_network(self.board, plugin, self.classes, self.board.teachers.seed, dict(options or {}))
 
-    def from_file(self, path: Path, backbone: str | None = None) -> TeacherNetwork:
+    def from_file(self, path: Path | str, backbone: str | None = None) -> TeacherNetwork:
+        path = Path(path)
         state, declared = read_weights(path)
         if declared is None and backbone is None:
             raise DataError(path, "does not say which backbone it holds; name it: BACKBONE@PATH")

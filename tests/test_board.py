@@ -60,6 +60,11 @@ def test_every_board_in_the_tree_can_be_read_and_is_named_after_its_folder(name:
         ("negatives = 16", "negatives = 16\naction = -1.0", "objective.action is -1.0; it must be 0 or more"),
         ("seeds = [0]", "seeds = [0, -1]", "matrix.seeds[1] is -1; it must be 0 or more"),
         ('students = ["c3d", "r3d", "r2plus1d"]', "students = []", "matrix.students is empty; name at least one"),
+        (
+            'students = ["c3d", "r3d", "r2plus1d"]',
+            "",
+            "[matrix] has no 'students', which every board has; `kdbench board",
+        ),
     ],
 )
 def test_a_bad_board_is_refused_with_file_key_and_reason(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -68,6 +73,17 @@ def test_a_bad_board_is_refused_with_file_key_and_reason(tmp_path: Path, old: st
         load_board(path)
     assert str(caught.value).startswith(path)
     assert said in str(caught.value)
+
+
+def test_a_board_without_a_section_is_told_which_and_where_to_look(tmp_path: Path) -> None:
+    path = tmp_path / "board.toml"
+    path.write_text("")
+    with pytest.raises(BoardError) as caught:
+        load_board(str(path))
+    assert str(caught.value) == (
+        f"{path}: there is no section [board], which every board has; "
+        "`kdbench board explain camarena2024` shows an example of each"
+    )
 
 
 def test_an_unknown_board_is_told_the_nearest_known_one() -> None:

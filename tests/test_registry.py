@@ -251,6 +251,26 @@ def test_the_second_of_two_plugins_of_a_name_is_refused_and_both_are_named(tmp_p
     assert f"two methods call themselves 'mine': {first} and {second}" in str(caught.value)
 
 
+def test_an_installed_copy_of_a_given_file_is_named_with_what_to_uninstall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path / "site", METHOD.format(name="mine"), "acme_copy")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    file = plugin_file(tmp_path, METHOD.format(name="mine"))
+    with pytest.raises(PluginError) as caught:
+        load_registry([file])
+    assert str(caught.value).endswith(
+        f"two methods call themselves 'mine': {tmp_path / 'site' / 'acme_copy.py'} (acme-kd 0.3) and {file}; "
+        "they are the same file twice: uninstall acme-kd, or rename one"
+    )
+
+
+def test_the_same_file_given_from_two_places_is_one_too_many(tmp_path: Path) -> None:
+    files = [plugin_file(tmp_path / folder, METHOD.format(name="mine")) for folder in ("a", "b")]
+    with pytest.raises(PluginError, match="they are the same file twice: give one of the two, or rename one"):
+        load_registry(files)
+
+
 def test_a_name_of_the_tree_cannot_be_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = load_registry().names("methods")[0]
     installed(tmp_path, METHOD.format(name=taken), "acme_taken")

@@ -101,6 +101,23 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(tmp_path: Path, content:
         RunDir(tmp_path).load("train.pt")
 
 
+def test_a_checkpoint_with_another_files_content_is_named_with_the_way_out(tmp_path: Path) -> None:
+    rundir = RunDir(tmp_path)
+    rundir.save("train.pt", {"format": 1, "network": {}, "card": {}})
+    said = r"train\.pt: is damaged \(.* it has no 'training'\); delete it and give the same command again"
+    with pytest.raises(RunFailed, match=said):
+        rundir.load("train.pt", ("training", "result"))
+
+
+def test_a_run_whose_checkpoint_is_another_file_is_refused_by_name(tmp_path: Path) -> None:
+    record = execute(request(), bench(tmp_path))
+    folder = tmp_path / "tiny" / record.run_id
+    (folder / "record.json").unlink()
+    (folder / "weights.pt").rename(folder / "train.pt")
+    with pytest.raises(RunFailed, match=r"train\.pt: is damaged"):
+        execute(request(), bench(tmp_path))
+
+
 @pytest.mark.parametrize("name", ["train.pt", "weights.pt", "record.json"])
 def test_a_full_disk_leaves_the_file_before_and_no_part_of_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

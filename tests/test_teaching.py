@@ -153,6 +153,11 @@ def test_a_teacher_of_this_data_set_and_its_classes_is_taken(tmp_path: Path) -> 
     assert obtain(f"checkpoint:r3d@{path}", context(), frozenset(), untrusted=False).card.dataset == "motion_shapes"
 
 
+def test_a_teacher_may_name_its_file_by_a_text(tmp_path: Path) -> None:
+    path = declared(tmp_path, ())
+    assert context().from_file(str(path)).card == context().from_file(path).card
+
+
 def test_a_checkpoint_under_another_backbones_name_is_refused(tmp_path: Path) -> None:
     path = declared(tmp_path, ())
     with pytest.raises(DataError, match="holds r3d, and not c3d; leave the name out"):

@@ -78,7 +78,7 @@ def show_plugin(name: str, kind: str | None, board: str, files: tuple[Path, ...]
     _print_table(f"{plugin.name} ({plugin.kind})", list(_lines(facts)))
 
 
-@plugins.command("check")
+@plugins.command("check", short_help="Check that a plugin keeps to its interface.")
 @click.argument("name", metavar="FILE|NAME|DISTRIBUTION", required=False)
 @_kind
 @click.option("--all", "everything", is_flag=True, help="Check every plugin there is.")
@@ -119,7 +119,7 @@ def check_plugins(name: str | None, kind: str | None, everything: bool, as_json:
     _conclude(reports, broken, as_json)
 
 
-@plugins.command("new")
+@plugins.command("new", short_help="Write a plugin that works, to be changed.")
 @click.argument("what", metavar="KIND", type=click.Choice(["method", "backbone", "teacher", "dataset"]))
 @click.argument("name")
 @click.option(

@@ -45,7 +45,7 @@ def test_the_help_in_the_table_is_the_commands_own(name: str) -> None:
     assert command.get_short_help_str(limit=200) == COMMANDS[name][1]
 
 
-@pytest.mark.parametrize("name", ["data", "board", "site"])
+@pytest.mark.parametrize("name", ["data", "board", "site", "plugins"])
 def test_no_line_of_a_list_of_commands_is_cut_off(name: str) -> None:
     lines = CliRunner().invoke(main, [name, "--help"]).output.splitlines()
     listed = lines[lines.index("Commands:") + 1 :]
