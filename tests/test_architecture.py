@@ -116,6 +116,7 @@ ROOMS = [
     "kdbench.leaderboard.profiles",
     "kdbench.leaderboard.cellstudy",
     "kdbench.leaderboard.cellpage",
+    "kdbench.leaderboard.chartfiles",
     "kdbench.leaderboard.cellindex",
     "kdbench.leaderboard.runpage",
     "kdbench.leaderboard.changelogpage",

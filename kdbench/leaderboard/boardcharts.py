@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from markupsafe import Markup
-
+from kdbench.leaderboard import formats
 from kdbench.leaderboard.answer import cost_factors
 from kdbench.leaderboard.charts import (
     Axis,
+    Figure,
     Panel,
     Series,
     fraction_axis,
-    line_chart,
     plain_axis,
     points_axis,
     share_axis,
@@ -38,14 +37,6 @@ class Legend:
 
     style: int
     label: str
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with what stands above it."""
-
-    title: str
-    chart: Markup
 
 
 @dataclass(frozen=True)
@@ -140,10 +131,11 @@ def stage_charts(rows: Iterable[Row], styles: Styles) -> list[Figure]:
     gains = {(student, point.entry): _mean_gains(point.rows) for student, points in lines for point in points}
     x = Axis(-0.25, 2.25, tuple((float(at), stage) for at, stage in enumerate(STAGES)), "end of the stage")
     label = f"gain, points{over_subsets(point for _, points in lines for point in points)}"
+    share = formats.fraction(lines[0][1][0].fraction)
     y = points_axis([gain for each in gains.values() for gain in each], label)
     return [
         _figure(
-            Panel(f"{student}: gain at the end of each stage", (), x, y, level=0.0),
+            Panel(f"{student}, {share}: gain at the end of each stage", (), x, y, level=0.0),
             student,
             [
                 (point.entry, tuple((float(at), gain) for at, gain in enumerate(gains[student, point.entry])))
@@ -246,7 +238,7 @@ def _figure(
     series = [Series(label_of(entry), spots, styles[entry] or 0, joined=joined) for entry, spots in lines]
     # The baseline is drawn last, so that no other line covers it.
     order = tuple(sorted(series, key=lambda each: -each.style))
-    return Figure(title, line_chart(replace(panel, series=order)))
+    return Figure(title, replace(panel, series=order))
 
 
 def _mean_gains(rows: Sequence[Row]) -> list[float]:

@@ -13,7 +13,6 @@ from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.boardcharts import (
     DRAWN,
     STUDENTS,
-    Figure,
     Styles,
     by_student,
     cost_charts,
@@ -24,6 +23,7 @@ from kdbench.leaderboard.boardcharts import (
     points_of,
     stage_charts,
 )
+from kdbench.leaderboard.charts import Figure
 from kdbench.leaderboard.columns import Cell, Column, columns_of
 from kdbench.leaderboard.definitions import Definition, definitions
 from kdbench.leaderboard.reported import Reported

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from markupsafe import Markup
-
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.answer import answer_of
 from kdbench.leaderboard.cellstudy import CURVE_COLUMNS, PAIR_COLUMNS, CellStudy, Likeness, curve_of
-from kdbench.leaderboard.charts import STYLES, Axis, Panel, Series, epoch_axis, line_chart, share_axis, thinned
+from kdbench.leaderboard.charts import STYLES, Axis, Figure, Panel, Series, epoch_axis, share_axis, thinned
 from kdbench.leaderboard.comparepage import best_of
 from kdbench.leaderboard.comparepage import label_of_key as label_of
 from kdbench.leaderboard.definitions import Definition, definitions
@@ -33,14 +31,6 @@ ABOUT_ROWS = (
 ABOUT_AGREEMENT = tuple((f"agreement-{name}", "kappa") for name in ("teacher", "untaught", "baseline", "seeds"))
 ABOUT_CLASSES = (("class-gain",),)
 ABOUT_VARIANCE = (("subset",), ("training-seed",), ("rest",))
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart under its title."""
-
-    title: str
-    chart: Markup
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,7 @@ def cell_context(name: str, study: CellStudy) -> dict[str, Any]:
         "styles": STYLES,
         "labels": [label_of(row.key) for row in rows],
         "drawn": len(drawn),
-        "figures": [Figure("Accuracy by epoch", curve_chart(rows)), Figure("From early to late", rank_chart(rows))],
+        "figures": figures(rows),
         "survivals": list(survival_charts(study)),
         "matrix": matrix_of(study),
         "shown": study.shown,
@@ -150,7 +140,12 @@ def basis_of(rows: Sequence[Row]) -> Iterator[str]:
 # --- charts ------------------------------------------------------------------------------------------------
 
 
-def curve_chart(rows: Sequence[Row]) -> Markup:
+def figures(rows: Sequence[Row]) -> list[Figure]:
+    """The first rows over the epochs and over the stages."""
+    return [Figure("Accuracy by epoch", curve_panel(rows)), Figure("From early to late", rank_panel(rows))]
+
+
+def curve_panel(rows: Sequence[Row]) -> Panel:
     """Mean 1-view test accuracy by epoch of the first rows; the baseline is drawn last, over the others."""
     series = []
     for style, row in enumerate(rows[:STYLES]):
@@ -160,10 +155,10 @@ def curve_chart(rows: Sequence[Row]) -> Markup:
     y = share_axis([value for each in series for _, value in each.points], "accuracy, %")
     marks = tuple((float(mark.epoch), mark.stage) for mark in first.stages)
     title = "Mean 1-view test accuracy by epoch"
-    return line_chart(Panel(title, tuple(reversed(series)), epoch_axis(len(first.epochs)), y, marks, width=CHART_WIDTH))
+    return Panel(title, tuple(reversed(series)), epoch_axis(len(first.epochs)), y, marks, width=CHART_WIDTH)
 
 
-def rank_chart(rows: Sequence[Row]) -> Markup:
+def rank_panel(rows: Sequence[Row]) -> Panel:
     """The places of the first rows among all of the cell at the end of each stage, the best on top."""
     series = []
     for style, row in enumerate(rows[:STYLES]):
@@ -175,7 +170,7 @@ def rank_chart(rows: Sequence[Row]) -> Markup:
     y = Axis(len(rows) + 0.4, 0.6, tuple((float(place), str(place)) for place in places), "place by accuracy")
     x = Axis(-0.25, 2.25, tuple((float(at), stage) for at, stage in enumerate(STAGES)), "stage of training")
     title = "Place by accuracy at the end of each stage"
-    return line_chart(Panel(title, tuple(reversed(series)), x, y, width=CHART_WIDTH))
+    return Panel(title, tuple(reversed(series)), x, y, width=CHART_WIDTH)
 
 
 def survival_charts(study: CellStudy) -> Iterator[Figure]:
@@ -192,7 +187,7 @@ def survival_charts(study: CellStudy) -> Iterator[Figure]:
         if series:
             title = goal_title(goal)
             panel = Panel(f"Share of the runs that reached {title}", tuple(reversed(series)), epoch_axis(last), y)
-            yield Figure(title[0].upper() + title[1:], line_chart(panel))
+            yield Figure(title[0].upper() + title[1:], panel)
 
 
 def goal_title(goal: str) -> str:

@@ -58,19 +58,41 @@ class Panel:
     level: float | None = None
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A chart with what stands above it."""
+
+    title: str
+    panel: Panel
+
+    @property
+    def chart(self) -> Markup:
+        """The chart as a page has it."""
+        return line_chart(self.panel)
+
+
 def line_chart(panel: Panel) -> Markup:
     """The panel as an <svg> with its own title for those who cannot see it."""
+    start = f'<svg class="chart" viewBox="0 0 {panel.width} {HEIGHT}" role="img" aria-label="{escape(panel.title)}">'
+    return Markup(f"{start}{plot(panel)}</svg>")  # noqa: S704 - the title is escaped
+
+
+def plot(panel: Panel) -> Markup:
+    """What a panel draws, without the element around it."""
     right = panel.width - RIGHT
     body = "".join([_grid(panel, right), _marks(panel), *(_line(panel, series) for series in panel.series)])
-    start = f'<svg class="chart" viewBox="0 0 {panel.width} {HEIGHT}" role="img" aria-label="{escape(panel.title)}">'
-    return Markup(f"{start}{body}</svg>")  # noqa: S704 - texts are escaped where they are put in
+    return Markup(body)  # noqa: S704 - texts are escaped where they are put in
 
 
 def swatch(style: int, markers: bool = True) -> Markup:
     """A short piece of a series' line, with its marker where the line has them, for a legend."""
-    line = f'<path class="line" d="M1 7H25"/>{_marker(13, 7, style) if markers else ""}'
     # A page has one for each line: the size, 26 by 14 pixels, is in the style sheet.
-    return Markup(f'<svg class="swatch s{style}" aria-hidden="true">{line}</svg>')  # noqa: S704
+    return Markup(f'<svg class="swatch s{style}" aria-hidden="true">{sample(style, markers)}</svg>')  # noqa: S704
+
+
+def sample(style: int, markers: bool = True) -> Markup:
+    """What a swatch draws, without the element around it."""
+    return Markup(f'<path class="line" d="M1 7H25"/>{_marker(13, 7, style) if markers else ""}')  # noqa: S704
 
 
 def whisker(mean: float, low: float | None, high: float | None, reach: float) -> Markup:
@@ -166,14 +188,14 @@ def _grid(panel: Panel, right: int) -> str:
     rules = "".join([f"M{LEFT} {_short(y)}H{right}" for y in heights])
     lines = [f'<path class="grid" d="{rules}"/>']
     for y, (_, text) in zip(heights, panel.y.ticks, strict=True):
-        lines.append(f'<text x="{LEFT - 6}" y="{y + HALF_CAPITAL:.0f}">{text}</text>')
+        lines.append(f'<text class="y" x="{LEFT - 6}" y="{y + HALF_CAPITAL:.0f}">{text}</text>')
     places = [x for x, _ in _spots(panel, [(place, panel.y.low) for place, _ in panel.x.ticks])]
     for x, (_, text) in zip(places, panel.x.ticks, strict=True):
-        lines.append(f'<text class="x" x="{_short(x)}" y="{floor + 15}">{escape(text)}</text>')
+        lines.append(f'<text x="{_short(x)}" y="{floor + 15}">{escape(text)}</text>')
     if panel.level is not None:
         lines.append(f'<path class="level" d="M{LEFT} {_short(_y(panel, panel.level))}H{right}"/>')
-    lines.append(f'<text class="x label" x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{escape(panel.x.label)}</text>')
-    lines.append(f'<text class="label first" x="{LEFT}" y="{TOP - 14}">{escape(panel.y.label)}</text>')
+    lines.append(f'<text x="{(LEFT + right) / 2:g}" y="{HEIGHT - 4}">{escape(panel.x.label)}</text>')
+    lines.append(f'<text class="first" x="{LEFT - 32}" y="{TOP - 14}">{escape(panel.y.label)}</text>')
     return "".join(lines)
 
 
@@ -183,7 +205,7 @@ def _marks(panel: Panel) -> str:
     places = [_short(_x(panel, place)) for place, _ in panel.marks]
     lines = [f'<path class="mark" d="{"".join(f"M{x} {TOP}V{HEIGHT - BOTTOM}" for x in places)}"/>']
     for x, (_, text) in zip(places, panel.marks, strict=True):
-        lines += [f'<text class="mark" x="{x}" y="{TOP - 5}">{escape(text)}</text>'] if text else []
+        lines += [f'<text x="{x}" y="{TOP - 5}">{escape(text)}</text>'] if text else []
     return "".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -54,8 +54,8 @@ def columns_of(standings: Standings) -> tuple[Column, ...]:
     rows, board = standings.rows, standings.board
     columns = _results(reach_of(standings))
     columns += [_PRETEXT] if any(row.pretext for row in rows) else []
-    columns += [_to_baseline(share) for share in board.evaluation.baseline_milestones]
-    columns += [_to_accuracy(goal) for goal in board.evaluation.milestones]
+    columns += [_to_baseline(share, rows) for share in board.evaluation.baseline_milestones]
+    columns += [_to_accuracy(goal, rows) for goal in board.evaluation.milestones]
     columns += _COSTS
     several = len({name for row in rows for name in row.devices}) > 1
     columns += [_DEVICE] if several else []
@@ -90,20 +90,27 @@ def _results(reach: float) -> list[Column]:
     ]
 
 
-def _to_baseline(share: float) -> Column:
+def _to_baseline(share: float, rows: Iterable[Row]) -> Column:
     def cell(row: Row) -> Cell:
         return _reached(row.to_baseline.get(f"{share:g}"))
 
     title = f"{formats.fraction(share)} of baseline"
-    return Column(_slug("baseline", share), SPEED, title, ("of-baseline", "not-reached"), cell, EPOCHS_TO)
+    about = ("of-baseline", "not-reached")
+    return Column(_slug("baseline", share), SPEED, title, about, cell, EPOCHS_TO, _width(map(cell, rows)))
 
 
-def _to_accuracy(goal: float) -> Column:
+def _to_accuracy(goal: float, rows: Iterable[Row]) -> Column:
     def cell(row: Row) -> Cell:
         return _reached(row.milestones.get(f"{goal:g}"))
 
     title = formats.fraction(goal)
-    return Column(_slug("accuracy", goal), SPEED, title, ("milestones", "not-reached"), cell, EPOCHS_TO)
+    about = ("milestones", "not-reached")
+    return Column(_slug("accuracy", goal), SPEED, title, about, cell, EPOCHS_TO, _width(map(cell, rows)))
+
+
+def _width(cells: Iterable[Cell]) -> float:
+    """Room for the longest of remarks such as "0 of 3", in em."""
+    return round(max((len(cell.small) for cell in cells), default=0) * 0.52, 2)
 
 
 def _slug(name: str, share: float) -> str:

@@ -55,10 +55,18 @@ FILES = (
     ),
 )
 
+CHARTS = {
+    "BOARD/efficiency.svg": "Accuracy against the share of the training videos, a chart for each student; where runs "
+    "are on two shares or more.",
+    "BOARD/stages.svg": "Gain at the end of each stage, a chart for each student and share; where there is a gain.",
+    "BOARD/cells/CELL.svg": "The first rows of a cell: accuracy by epoch, and the place by accuracy from stage to "
+    "stage. The numbers are in BOARD/cells/CELL.csv.",
+}
+
 
 def files_context() -> dict[str, Any]:
     """The names that the files template uses."""
-    return {"files": FILES}
+    return {"files": FILES, "charts": CHARTS}
 
 
 def meaning(file: TableFile, column: str) -> str | None:

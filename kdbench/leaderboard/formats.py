@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kdbench.leaderboard.scoring import Estimate, Reached
+from collections.abc import Sequence
+
+from kdbench.leaderboard.scoring import Estimate, Reached, Run
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -56,6 +58,18 @@ def epochs(reached: Reached | None) -> str:
 def reached_by(reached: Reached | None) -> str:
     """ "2 of 3 reached"."""
     return "" if reached is None else f"{reached.reached} of {reached.n} reached"
+
+
+def reproduced(runs: Sequence[Run]) -> str:
+    """ "reproduced, 2 of 3 runs" and who did it where that were the maintainers; "" where nobody did."""
+    states = [run.record.submission.verification.state for run in runs]
+    own, others = states.count("maintainers"), states.count("reproduced")
+    if not own + others:
+        return ""
+    told = f"{own + others} of {counted(len(runs), 'run')}"
+    if not others:
+        return f"reproduced by maintainers, {told}"
+    return f"reproduced, {told}" + (f", {own} by maintainers" if own else "")
 
 
 def kappa(value: float) -> str:

@@ -14,7 +14,6 @@ from kdbench.board import Board
 from kdbench.leaderboard import formats
 from kdbench.leaderboard.boardcharts import (
     Entry,
-    Figure,
     Styles,
     by_student,
     efficiency_charts,
@@ -24,7 +23,7 @@ from kdbench.leaderboard.boardcharts import (
     over_subsets,
     points_of,
 )
-from kdbench.leaderboard.charts import STYLES, Panel, Series, fraction_axis, line_chart, points_axis
+from kdbench.leaderboard.charts import STYLES, Figure, Panel, Series, fraction_axis, points_axis
 from kdbench.leaderboard.pagenames import plugin_name, teacher_name
 from kdbench.leaderboard.pluginpage import file_words, versions_of
 from kdbench.leaderboard.protocolpage import value_text
@@ -135,6 +134,7 @@ def method_context(standings: Standings, method: MethodRuns) -> dict[str, Any]:
     styles = styles_of(method)
     versions = versions_of((run.record.method for run in method.runs), board.name)
     return {
+        "standings": standings,
         "board": board,
         "method": method,
         "plugin": plugin,
@@ -307,7 +307,7 @@ def gain_charts(rows: Iterable[Row], styles: Styles) -> list[Figure]:
         spots = over_fractions(of_student, lambda point: point.gain)
         series = tuple(Series(label_of(entry), each, styles[entry] or 0) for entry, each in spots)
         panel = Panel(f"{student}: gain against the share of training videos", series, x, y, level=0.0)
-        made.append(Figure(student, line_chart(panel)))
+        made.append(Figure(student, panel))
     return made
 
 

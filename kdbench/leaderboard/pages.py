@@ -23,6 +23,7 @@ from kdbench.leaderboard.cellindex import cells_context, profiles_csv
 from kdbench.leaderboard.cellpage import cell_context
 from kdbench.leaderboard.cellstudy import CELL_FILES, cell_studies
 from kdbench.leaderboard.changelogpage import changelog_context, feed_context
+from kdbench.leaderboard.chartfiles import board_sheets, cell_svg, sheet_svg
 from kdbench.leaderboard.comparepage import compare_context
 from kdbench.leaderboard.curves import curve_csv, long_csv, milestones_csv, milestones_json
 from kdbench.leaderboard.definitions import definitions_context
@@ -44,7 +45,7 @@ from kdbench.leaderboard.teacherpage import teacher_context, teachers_of
 from kdbench.records import json_schema
 
 Make = Callable[[], bytes]
-ASSETS = ("style.css", "theme.js", "table.js", "compare.css", "compare.js")
+ASSETS = ("style.css", "theme.js", "table.js", "figures.js", "compare.css", "compare.js")
 
 
 def plan_site(boards: Path = BOARDS) -> dict[str, Make]:
@@ -126,6 +127,7 @@ def _board_files(standings: Standings, boards: Path) -> dict[str, Make]:
     plan[f"{name}/milestones.json"] = partial(_text, milestones_json, standings)
     for ending, written in (("md", leaderboard_markdown), ("tex", leaderboard_latex)):
         plan[f"{name}/leaderboard.{ending}"] = partial(_text, written, standings)
+    _add(plan, {f"{name}/{file}": partial(sheet_svg, sheet) for file, sheet in board_sheets(standings).items()})
     if reported:
         _add(plan, _page(f"{name}/paper.html", "paper.html.j2", partial(paper_context, standings, reported)))
     _add(plan, _cell_files(standings))
@@ -145,6 +147,7 @@ def _cell_files(standings: Standings) -> dict[str, Make]:
     for cell, study in cell_studies(standings).items():
         _add(plan, _page(f"{folder}/{cell}.html", "cell.html.j2", partial(cell_context, cell, study)))
         _add(plan, {f"{folder}/{cell}{end}": partial(made, study) for end, made in CELL_FILES.items()})
+        plan[f"{folder}/{cell}.svg"] = partial(cell_svg, study)
     return plan
 
 

@@ -44,7 +44,8 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,  # else every page looks at the file of its template again
     )
     words = (formats.percent, formats.points, formats.half, formats.fraction, formats.seconds, formats.epochs)
-    for word in (*words, formats.spread, formats.reached_by, formats.number, formats.kappa, formats.counted):
+    more = (formats.spread, formats.reached_by, formats.number, formats.kappa, formats.counted, formats.reproduced)
+    for word in words + more:
         environment.filters[word.__name__] = word
     for name_of in (cell_name, method_name, teacher_name):
         environment.filters[name_of.__name__] = name_of

@@ -171,6 +171,46 @@ def test_page_of_the_teacher_marks_its_record_as_withdrawn(boards: Path) -> None
     assert f'{TEACHER}</a> <span class="tag">withdrawn</span>' in page
 
 
+@pytest.mark.parametrize("page", ["cells/slim-100pct.html", "methods/soft.html"])
+def test_rows_of_cells_and_methods_say_so_too(boards: Path, page: str) -> None:
+    withdrawn(boards, taught(0), taught(1))
+    found = plan_site(boards)[f"small/{page}"]().decode()
+    assert found.count(f'<a class="tag" href="../index.html#withdrawn">{LOST}</a>') == 1
+
+
+# --- who has checked a row ---------------------------------------------------------------------------------
+
+
+def checked(state: str, **changes: Any) -> Record:
+    verification = {"state": state, "by": "cy", "note": None, "date": "2024-03-01"}
+    return make_record(submission={"verification": verification}, **changes)
+
+
+@pytest.mark.parametrize("page", ["index.html", "cells/slim-100pct.html"])
+def test_row_says_how_many_of_its_runs_were_reproduced(boards: Path, page: str) -> None:
+    repeated = [checked("reproduced", hits=12, seed=seed, taught=True) for seed in (0, 1)]
+    write_records(boards, [*trio([10, 9]), *repeated, make_record(hits=12, seed=2, taught=True)])
+    found = plan_site(boards)[f"small/{page}"]().decode()
+    assert found.count("definitions.html#reproduced") == 1
+    assert '#reproduced">reproduced, 2 of 3 runs</a>' in found
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        (["maintainers", "self-reported"], "reproduced by maintainers, 1 of 2 runs"),
+        (["maintainers", "reproduced"], "reproduced, 2 of 2 runs, 1 by maintainers"),
+    ],
+)
+def test_row_says_which_runs_the_maintainers_reproduced(boards: Path, states: list[str], words: str) -> None:
+    records = [checked(state, hits=12, seed=seed) for seed, state in enumerate(states)]
+    assert f'#reproduced">{words}</a>' in shown(read(boards, *records))
+
+
+def test_row_of_self_reported_runs_says_nothing_of_checks(boards: Path) -> None:
+    assert "reproduced, " not in shown(read(boards, *trio([10, 9])))
+
+
 # --- several subsets ---------------------------------------------------------------------------------------
 
 

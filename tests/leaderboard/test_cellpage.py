@@ -206,7 +206,7 @@ def test_hostile_names_stay_text_on_the_page(boards: Path) -> None:
         make_record(run_id="c", method__name=mark, **named),
     ]
     made = files(boards, *records)
-    assert len(made) == 6
+    assert len(made) == 7
     for name, content in made.items():
         assert re.fullmatch(r"[a-z0-9.-]+", name)
         if name.endswith(".html"):

@@ -62,6 +62,14 @@ def test_each_milestone_of_the_board_has_a_column(board: Board) -> None:
     assert names["baseline-90"] == f"epochs to 90{THIN}% of baseline"
 
 
+def test_epochs_leave_room_for_remarks_only_where_a_run_did_not_get_there(board: Board) -> None:
+    def room(hits: int) -> dict[str, float]:
+        return {column.key: column.remark for column in columns_of(stand(board, make_record(hits=hits)))}
+
+    assert room(20)["accuracy-50"] == 0.0
+    assert room(4)["accuracy-50"] == pytest.approx(0.52 * len("0 of 1"))
+
+
 def test_pretext_has_a_column_only_where_a_row_has_one(board: Board) -> None:
     assert "pretext" not in keys(stand(board, make_record()))
     told = told_transforms()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kdbench.leaderboard.filespage import FILES, TableFile, meaning
+from kdbench.leaderboard.filespage import CHARTS, FILES, TableFile, meaning
 from kdbench.leaderboard.site import render_site
-from tests.factories import trio, write_board, write_records
+from tests.factories import make_record, trio, write_board, write_records
 
 LICENCE = Path(__file__).parents[2] / "LICENSE"
 
@@ -22,7 +22,8 @@ LICENCE = Path(__file__).parents[2] / "LICENSE"
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     boards = tmp_path_factory.mktemp("boards")
     write_board(boards)
-    write_records(boards, [*trio([10, 8, 6]), *trio([14, 14, 13], taught=True)])
+    half = [make_record(hits=5, cell__fraction=0.5), make_record(hits=7, taught=True, cell__fraction=0.5)]
+    write_records(boards, [*trio([10, 8, 6]), *trio([14, 14, 13], taught=True), *half])
     return render_site(boards)
 
 
@@ -63,6 +64,17 @@ def test_every_table_of_the_site_has_its_file_or_its_page(site: dict[str, bytes]
     assert tables - known == set()
 
 
+def test_every_chart_has_its_line_on_the_page_and_every_line_its_chart(site: dict[str, bytes]) -> None:
+    patterns = {name.replace("BOARD", "*").replace("CELL", "*"): name for name in CHARTS}
+    charts = [name for name in site if name.endswith(".svg")]
+    found = {
+        name: [documented for pattern, documented in patterns.items() if fnmatchcase(name, pattern)] for name in charts
+    }
+    assert all(len(documented) == 1 for documented in found.values())
+    assert {documented for (documented,) in found.values()} == set(CHARTS)
+    assert all(f"<code>{name}</code>" in site["files.html"].decode() for name in CHARTS)
+
+
 def test_an_undocumented_column_has_no_meaning() -> None:
     assert meaning(FILES[1], "luck") is None
     assert meaning(FILES[1], "epochs_to_0.5")
@@ -73,7 +85,7 @@ def test_records_on_the_site_have_the_fields_of_the_schema_beside_them(site: dic
     fields = schema["$defs"]["Record"]
     assert 'href="record.schema.json"' in site["files.html"].decode()
     records = [json.loads(gzip.decompress(content)) for name, content in site.items() if name.endswith(".json.gz")]
-    assert len(records) == 6
+    assert len(records) == 8
     assert all(set(fields["required"]) <= record.keys() <= fields["properties"].keys() for record in records)
 
 
