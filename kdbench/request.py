@@ -183,17 +183,21 @@ def require_networks(method: Method, student: Known, teacher: Known | None) -> N
 
 @dataclass(frozen=True)
 class Setting:
-    """What decides a run's numbers beside its request: the teacher's weights, the frames, the arithmetic."""
+    """What decides a run's record beside its request: the teacher's weights and card, the frames, the arithmetic."""
 
     teacher: str | None
     teacher_weights_sha256: str | None
     frames_sha256: str
     precision: str
     partial: bool
+    teacher_card_sha256: str | None = None
 
 
 def run_config(request: RunRequest, parts: Parts, setting: Setting) -> dict[str, Any]:
-    """Everything that decides the numbers of a run, as plain values; files of plugins by their digests."""
+    """Everything that decides the record of a run, as plain values; files of plugins by their digests."""
+    decided = asdict(setting)
+    if setting.teacher_card_sha256 is None:
+        del decided["teacher_card_sha256"]  # runs without one keep the names they had before cards were named
     return {
         "board": request.board.name,
         "board_digest": request.board.digest,
@@ -206,7 +210,7 @@ def run_config(request: RunRequest, parts: Parts, setting: Setting) -> dict[str,
         "compiled": request.compiled,
         "kdbench": __version__,
         "files": {"student": parts.student.origin.sha256, "method": parts.method_plugin.origin.sha256},
-        **asdict(setting),
+        **decided,
     }
 
 

@@ -89,6 +89,7 @@ def _setting(request: RunRequest, bench: Bench, inputs: Inputs) -> Setting:
         teacher_weights_sha256=taught.card.weights_sha256 if taught else None,
         frames_sha256=hashlib.sha256("".join(frames).encode()).hexdigest(),
         precision=device_and_precision(request.board, bench.device)[1],
+        teacher_card_sha256=taught.card_sha256 if taught else None,
         partial=bool(material.missing or (transfer and transfer.material.missing)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -27,12 +28,17 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Taught:
-    """A frozen teacher and how the record names it."""
+    """A frozen teacher and how the record names it.
+
+    `card_sha256` is the digest of a card that somebody wrote; None where the name of the teacher says how to make it
+    again, card and all.
+    """
 
     network: Network
     card: TeacherCard
     spec: str
     plugin: Registered
+    card_sha256: str | None = None
 
     def reference(self, fraction: float) -> TeacherRef:
         """The teacher as it stands in the record of a student that sees `fraction` of the videos."""
@@ -141,8 +147,10 @@ def obtain(spec: str, context: Context, tests: frozenset[str], *, untrusted: boo
             "use a teacher trained on this board's split"
         )
     repeatable = kind == context.board.teachers.kind or plugin.cls.portable
-    named = spec if repeatable else f"{kind}:{card.weights_sha256[:12]}"
-    return Taught(freeze(taught.network), card, named, plugin)
+    if repeatable:
+        return Taught(freeze(taught.network), card, spec, plugin)
+    named = f"{kind}:{card.weights_sha256[:12]}"
+    return Taught(freeze(taught.network), card, named, plugin, digest_of_card(card))
 
 
 # --- several networks as one -------------------------------------------------------------------------------
@@ -301,6 +309,11 @@ def card_of(values: Mapping[str, Any], weights_sha256: str) -> TeacherCard:
     Raises msgspec.ValidationError where a value has another type than the card's field.
     """
     return msgspec.convert({**values, "weights_sha256": weights_sha256}, TeacherCard)
+
+
+def digest_of_card(card: TeacherCard) -> str:
+    """SHA-256 over all that a card says."""
+    return hashlib.sha256(json.dumps(asdict(card), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def card_values(card: TeacherCard) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from kdbench.request import Setting, check, run_config, run_id
 from kdbench.run import execute
 from kdbench.rundir import RunDir
 from tests.conftest import Listener
-from tests.tiny import bench, material, request, tiny_board
+from tests.tiny import bench, material, registry, request, tiny_board
 
 
 def measured(record: Record) -> dict[str, Any]:
@@ -206,6 +206,14 @@ def test_an_edited_plugin_gets_a_run_of_its_own(tmp_path: Path) -> None:
         setting = Setting(None, None, "", "fp32", partial=False)
         ids.add(run_id(run_config(request(method="mine"), found, setting)))
     assert len(ids) == 2
+
+
+def test_a_run_whose_teacher_has_no_written_card_keeps_its_name() -> None:
+    found = check(request(), registry())
+    config = run_config(request(), found, Setting(None, None, "", "fp32", partial=False))
+    assert "teacher_card_sha256" not in config
+    told = run_config(request(), found, Setting(None, None, "", "fp32", partial=False, teacher_card_sha256="ab"))
+    assert told == config | {"teacher_card_sha256": "ab"}
 
 
 def test_the_digest_of_the_frames_stands_in_the_record(taught: tuple[Path, Record, Listener]) -> None:

@@ -224,6 +224,19 @@ def test_a_checkpoint_with_a_broken_declaration_is_refused(
         execute(request(student="c3d", teacher=f"checkpoint:{path}"), bench(tmp_path))
 
 
+def test_a_corrected_declaration_of_the_same_weights_gets_a_run_of_its_own(
+    finished: tuple[Path, Record], tmp_path: Path
+) -> None:
+    content = torch.load(finished[0], weights_only=True)
+    board, records = tiny_board(transfer=None, optim={"epochs": 1}), []
+    for epochs in (1, 2):
+        torch.save({**content, "card": {**content["card"], "epochs": epochs}}, tmp_path / "teacher.pt")
+        asked = request(board, student="c3d", teacher=f"checkpoint:{tmp_path / 'teacher.pt'}")
+        records.append(execute(asked, bench(tmp_path)))
+    assert [record.teacher.epochs for record in records if record.teacher] == [1, 2]
+    assert len({record.run_id for record in records}) == 2
+
+
 def test_the_command_of_a_record_names_no_path(finished: tuple[Path, Record], tmp_path: Path) -> None:
     record = execute(request(student="c3d", teacher=f"checkpoint:{finished[0]}"), bench(tmp_path))
     assert str(finished[0]) not in record.command
