@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -28,6 +28,7 @@ from kdbench.files import write_atomically
 SCHEMA_VERSION = 1
 METRIC = "video_top1_c{views}"
 MAX_BYTES = 1_000_000
+MOST_TRIALS = 1_000_000
 Status = Literal["complete", "partial", "failed"]
 StageName = Literal["early", "middle", "late"]
 
@@ -274,6 +275,18 @@ class Submission(Part, frozen=True, kw_only=True):
     earlier: tuple[Event, ...] = ()
 
 
+class Tuning(Part, frozen=True, kw_only=True):
+    """How the options were chosen: runs that were made for it, and the videos or cells that they were made on."""
+
+    trials: Annotated[int, msgspec.Meta(ge=0, le=MOST_TRIALS)]
+    on: str | None = None
+
+    def __str__(self) -> str:
+        """As a page shows it."""
+        made = f"{self.trials} trial{'' if self.trials == 1 else 's'}" if self.trials else "no trials"
+        return f"{made}, on: {self.on}" if self.on else made
+
+
 class Failure(Part, frozen=True, kw_only=True):
     """Why a run failed."""
 
@@ -308,7 +321,7 @@ class Record(Part, frozen=True, kw_only=True):
     pretext: PretextResult | None = None
     phases: tuple[PhaseEpoch, ...] = ()
     missing_videos: int = 0
-    tuning: dict[str, Any] | None = None
+    tuning: Tuning | None = None
     submission: Submission = Submission()
     failure: Failure | None = None
 

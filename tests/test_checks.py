@@ -40,6 +40,8 @@ def test_sound_record_has_no_faults(tmp_path: Path) -> None:
         ({"cell__fraction": 1.5}, "$.cell.fraction: found 1.5, expected more than 0 and at most 1"),
         ({"status": "done"}, "$.status: invalid enum value 'done'"),
         ({"student__name": KeyError}, "$.student: object missing required field `name`"),
+        ({"tuning": {"trials": -1}}, "$.tuning.trials: expected `int` >= 0"),
+        ({"tuning": {"on": "x"}}, "$.tuning: object missing required field `trials`"),
         ({"surprise": 1}, "$: object contains unknown field `surprise`"),
         ({"epochs__2__losses": 1.0}, "$.epochs[2].losses: expected `object`, got `float`"),
         ({"derived__top1": 0.9}, "$.derived.top1: found 0.9, the curve and predictions give 0.5"),

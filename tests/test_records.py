@@ -10,6 +10,7 @@ import pytest
 from kdbench.checks import read_record
 from kdbench.records import (
     Record,
+    Tuning,
     differing_pins,
     epoch_reaching,
     json_schema,
@@ -94,3 +95,15 @@ def test_words_of_the_schema_have_no_indents_of_the_source() -> None:
 def test_record_cannot_be_changed_in_place() -> None:
     with pytest.raises(AttributeError):
         make_record().seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("tuning", "shown"),
+    [
+        (Tuning(trials=0), "no trials"),
+        (Tuning(trials=1, on="split 2"), "1 trial, on: split 2"),
+        (Tuning(trials=12), "12 trials"),
+    ],
+)
+def test_the_choice_of_options_is_shown_in_words(tuning: Tuning, shown: str) -> None:
+    assert str(tuning) == shown

@@ -9,6 +9,7 @@ import click
 
 from kdbench.cli.arguments import DEVICE_OPTION, PLUGIN_OPTION, VIDEOS_OPTION
 from kdbench.cli.board import BOARDS_OPTION, boards_folder
+from kdbench.records import MOST_TRIALS
 
 if TYPE_CHECKING:
     from kdbench.records import Record
@@ -22,7 +23,9 @@ RUN_FOLDER = click.Path(path_type=Path, exists=True)
 @click.option("--author", help="Who submits: a name or a handle.")
 @click.option("--link", help="A paper, a page or a repository about these runs.")
 @click.option("--licence", help="The licence of the records, such as CC-BY-4.0.")
-@click.option("--trials", type=click.IntRange(min=0), help="Runs that were made to choose the options; may be 0.")
+@click.option(
+    "--trials", type=click.IntRange(0, MOST_TRIALS), help="Runs that were made to choose the options; may be 0."
+)
 @click.option("--tuned-on", metavar="TEXT", help="The videos or cells that the options were chosen on.")
 @click.option("--reinstate", is_flag=True, help="Put a record back that was withdrawn.")
 @BOARDS_OPTION

@@ -6,11 +6,11 @@ Each step checks the record and writes its file at once; what was said before is
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -19,7 +19,17 @@ from kdbench.checks import WAY_OUT, problems_of, read_finished, read_record
 from kdbench.errors import KdbenchError, RecordError
 from kdbench.leaderboard.scoring import RECORDS, WITHDRAWN, load_records, misplaced, refuse_contradictions
 from kdbench.leaderboard.standings import folders, read_board
-from kdbench.records import Event, Record, Submission, Verification, Withdrawal, differing_pins, to_json, write_record
+from kdbench.records import (
+    Event,
+    Record,
+    Submission,
+    Tuning,
+    Verification,
+    Withdrawal,
+    differing_pins,
+    to_json,
+    write_record,
+)
 
 State = Literal["reproduced", "maintainers", "disputed"]
 
@@ -31,7 +41,7 @@ def submit_run(
     author: str | None = None,
     link: str | None = None,
     licence: str | None = None,
-    tuning: Mapping[str, Any] | None = None,
+    tuning: Tuning | None = None,
     reinstate: bool = False,
 ) -> tuple[Path, str]:
     """Copy RUN/record.json to its board and say where it went and how ("written to", "is already at", ...).
@@ -61,7 +71,7 @@ class Said:
     author: str | None = None
     link: str | None = None
     licence: str | None = None
-    tuning: Mapping[str, Any] | None = None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -227,19 +237,19 @@ def _known(place: Path) -> Record | None:
 # --- what is said of them ----------------------------------------------------------------------------------
 
 
-def tuning_of(trials: int | None, chosen_on: str | None) -> dict[str, Any] | None:
+def tuning_of(trials: int | None, chosen_on: str | None) -> Tuning | None:
     """What a submitter says of the choice of options: the number of trials, and the videos or cells they were made on.
 
     None where nothing is said. Raises RecordError for trials of which the second is missing, and the reverse.
     """
     if trials is None and chosen_on is None:
         return None
-    if trials is None or trials < 0:
+    if trials is None:
         raise RecordError("tuning: how many trials is not said; add --trials N, 0 where the options were not chosen")
     where = (chosen_on or "").strip()
     if trials and not where:
         raise RecordError(f"tuning: {trials} trials on what? add --tuned-on with the videos or cells they were made on")
-    return {"trials": trials, "on": where} if where else {"trials": trials}
+    return Tuning(trials=trials, on=where or None)
 
 
 def _signed(record: Record, known: Record | None, said: Said) -> Record:

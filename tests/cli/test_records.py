@@ -15,7 +15,7 @@ from kdbench.checks import read_record
 from kdbench.cli.records import _next, mark, reproduce, submit, validate, withdraw
 from kdbench.errors import BoardError, RecordError, RunFailed
 from kdbench.leaderboard.submit import submit_run
-from kdbench.records import Record, Verification, to_json
+from kdbench.records import Record, Tuning, Verification, to_json
 from kdbench.run import execute
 from tests.conftest import TINY
 from tests.factories import broken, make_record, trio, write_board, write_records
@@ -180,7 +180,7 @@ def test_what_comes_next_names_the_boards_that_were_given(boards: Path, tmp_path
 # --- how the options were chosen ---------------------------------------------------------------------------
 
 
-def tuning_on_board(boards: Path) -> Any:
+def tuning_on_board(boards: Path) -> Tuning | None:
     (place,) = (boards / "small" / "records").iterdir()
     return read_record(place).tuning
 
@@ -188,12 +188,12 @@ def tuning_on_board(boards: Path) -> Any:
 def test_submit_writes_how_many_trials_the_options_took_and_on_what(boards: Path, tmp_path: Path) -> None:
     folder = run_folder(tmp_path, make_record())
     call(boards, folder, "--trials", 12, "--tuned-on", "a fifth of the training videos")
-    assert tuning_on_board(boards) == {"trials": 12, "on": "a fifth of the training videos"}
+    assert tuning_on_board(boards) == Tuning(trials=12, on="a fifth of the training videos")
 
 
 def test_options_that_nobody_chose_took_no_trials(boards: Path, tmp_path: Path) -> None:
     call(boards, run_folder(tmp_path, make_record()), "--trials", 0)
-    assert tuning_on_board(boards) == {"trials": 0}
+    assert tuning_on_board(boards) == Tuning(trials=0)
 
 
 def test_what_was_said_of_the_choice_stays_and_can_be_said_later(boards: Path, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_was_said_of_the_choice_stays_and_can_be_said_later(boards: Path, t
     for words, found in (((), None), (("--trials", 3, "--tuned-on", "x"), 3), (("--author", "ada"), 3)):
         assert call(boards, folder, *words).exit_code == 0
         tuning = tuning_on_board(boards)
-        assert (tuning["trials"] if tuning else None) == found
+        assert (tuning.trials if tuning else None) == found
 
 
 @pytest.mark.parametrize(
