@@ -89,6 +89,8 @@ def _why_no_record(folder: Path) -> str:
     below = next((below for below in ("*/record.json", "*/*/record.json") if any(folder.glob(below))), None)
     if below:
         return f"is the folder of runs and not one run's; name the finished ones in it: {folder / below}"
+    if any(folder.glob("*/config.json")):
+        return "is the folder of runs and not one run's, and none of them has finished: start them again"
     return "is no run's folder, it has no record.json; name the folder that `kdbench run` gave at its end"
 
 

@@ -163,6 +163,15 @@ def test_submit_of_the_folder_of_runs_says_what_to_name(boards: Path, tmp_path: 
     )
 
 
+def test_submit_of_a_folder_whose_runs_have_not_finished_says_so(boards: Path, tmp_path: Path) -> None:
+    unfinished(tmp_path / "runs" / "small" / "open")
+    error = call(boards, tmp_path / "runs" / "small").exception
+    assert isinstance(error, RecordError)
+    assert str(error).endswith(
+        "is the folder of runs and not one run's, and none of them has finished: start them again"
+    )
+
+
 def test_submit_of_another_folder_says_which_to_name(boards: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     error = call(boards, tmp_path / "notes").exception
