@@ -354,6 +354,17 @@ def test_an_init_that_does_not_fit_is_told_how_to_fit(kit: Kit) -> None:
             super().__init__()
 
     (problem,) = check(registered(kit, "methods", TakesNothing), kit).problems
+    assert problem.endswith("; write def __init__(self, options), with super().__init__(options) as its first line")
+
+
+def test_an_init_that_gives_the_one_above_too_much_is_told_how_to_fit(kit: Kit) -> None:
+    class GivesTwo(Soft):
+        """Cannot be made."""
+
+        def __init__(self, options: Any = None) -> None:
+            super().__init__(options, 3)  # type: ignore[call-arg]
+
+    (problem,) = check(registered(kit, "methods", GivesTwo), kit).problems
     assert problem.endswith("; leave __init__ out, or begin it with super().__init__ and all that it was given")
 
 
