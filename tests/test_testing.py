@@ -362,7 +362,7 @@ def test_an_init_that_gives_the_one_above_too_much_is_told_how_to_fit(kit: Kit) 
         """Cannot be made."""
 
         def __init__(self, options: Any = None) -> None:
-            super().__init__(options, 3)  # type: ignore[call-arg]
+            super().__init__(options, 3)
 
     (problem,) = check(registered(kit, "methods", GivesTwo), kit).problems
     assert problem.endswith("; leave __init__ out, or begin it with super().__init__ and all that it was given")
