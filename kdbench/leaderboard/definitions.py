@@ -427,7 +427,8 @@ CHAPTERS = (
                 "unranked",
                 "Not ranked",
                 "A run under the board's pins that takes part in no comparison, with the reason: it is partial or "
-                "failed, its teacher was not checked, it is disputed, it repeats a seed, or its seed is out of turn.",
+                "failed, its teacher was not checked, its list of videos is not the one that most runs have, it is "
+                "disputed, it repeats a seed, or its seed is out of turn.",
             ),
             Definition(
                 "withdrawn",
@@ -451,6 +452,13 @@ CHAPTERS = (
                 "disputed",
                 "Disputed",
                 "Somebody came to another result, or found a fault. The record is shown with the note, and not ranked.",
+            ),
+            Definition(
+                "tuning",
+                "Tuning",
+                "How many runs were made to choose a method's options, and on which videos or cells. It is the "
+                "submitter's word; where nothing stands, nothing was said.",
+                "A method tuned on the very cell in which it is compared has had more chances than the others.",
             ),
         ),
     ),

@@ -11,7 +11,7 @@ import pytest
 from kdbench.leaderboard.pagenames import method_name, plugin_name, teacher_name
 from kdbench.leaderboard.pages import plan_of
 from kdbench.leaderboard.standings import Standings, read_standings
-from kdbench.records import Record
+from kdbench.records import Record, Tuning
 from tests.factories import make_record, write_board, write_records
 from tests.leaderboard.test_site import Page
 
@@ -105,3 +105,22 @@ def test_a_device_stands_in_the_environment_only_where_its_class_does_not_tell_a
     text = run_page(standings_of(boards, record), "x").text
     assert "On Plain CPU, 2 threads." in text
     assert ("device count 1" in text) == shown
+
+
+@pytest.mark.parametrize(
+    ("tuning", "told"),
+    [
+        (Tuning(trials=12, on="2 %, <seed 9>"), "12 trials, on: 2 %, <seed 9>"),
+        (Tuning(trials=1), "1 trial"),
+        (Tuning(trials=0), "no trials"),
+    ],
+)
+def test_what_a_submitter_says_of_the_choice_of_options_stands_on_the_page(
+    boards: Path, tuning: Tuning, told: str
+) -> None:
+    page = run_page(standings_of(boards, make_record(run_id="alone", tuning=tuning)), "alone")
+    assert f"Tuning {told} " in " ".join(page.text.split())
+
+
+def test_nothing_is_said_of_the_choice_of_options_where_the_submitter_said_nothing(boards: Path) -> None:
+    assert "Tuning" not in run_page(standings_of(boards, make_record(run_id="alone")), "alone").text
