@@ -187,8 +187,9 @@ def _grid(panel: Panel, right: int) -> str:
     heights = [y for _, y in _spots(panel, [(panel.x.low, place) for place, _ in panel.y.ticks])]
     rules = "".join([f"M{LEFT} {_short(y)}H{right}" for y in heights])
     lines = [f'<path class="grid" d="{rules}"/>']
-    for y, (_, text) in zip(heights, panel.y.ticks, strict=True):
-        lines.append(f'<text class="y" x="{LEFT - 6}" y="{y + HALF_CAPITAL:.0f}">{text}</text>')
+    ticks = zip(heights, panel.y.ticks, strict=True)
+    texts = [f'<text x="{LEFT - 6}" y="{y + HALF_CAPITAL:.0f}">{text}</text>' for y, (_, text) in ticks]
+    lines.append(f'<g class="y">{"".join(texts)}</g>')
     places = [x for x, _ in _spots(panel, [(place, panel.y.low) for place, _ in panel.x.ticks])]
     for x, (_, text) in zip(places, panel.x.ticks, strict=True):
         lines.append(f'<text x="{_short(x)}" y="{floor + 15}">{escape(text)}</text>')

@@ -162,7 +162,7 @@ def test_stages_of_several_subsets_are_one_line(board: Board) -> None:
     whole = rows(board, half(4), half(8, taught=True))
     several = rows(board, half(4, 0), half(6, 0, taught=True), half(4, 1), half(10, 1, taught=True))
     (once,), (joined,) = (stage_charts(found, entry_styles(found)) for found in (whole, several))
-    assert joined.chart.count("<g ") == 1
+    assert joined.chart.count('<g class="s') == 1
     assert line(joined, SOFT).count("<path") == line(once, SOFT).count("<path")
     assert f"gain, points{OVER}<" in joined.chart
 

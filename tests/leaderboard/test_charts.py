@@ -101,7 +101,7 @@ def test_points_that_are_not_joined_have_no_line() -> None:
 
 
 def test_series_without_points_draws_nothing() -> None:
-    assert "<g " not in line_chart(panel())
+    assert '<g class="s' not in line_chart(panel())
 
 
 # --- texts -------------------------------------------------------------------------------------------------

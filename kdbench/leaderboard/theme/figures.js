@@ -2,9 +2,9 @@
 // page is complete; the charts of boards and cells are files of the site as well.
 "use strict";
 
-// What a style sheet says of a shape or a text, which the file has in attributes instead.
-const SHOWN = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "stroke-linecap",
-  "font-family", "font-size", "text-anchor"];
+// What a style sheet says of a text or a shape, which the file has in attributes instead.
+const OF_TEXTS = ["fill", "font-family", "font-size", "text-anchor"];
+const OF_SHAPES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "stroke-linecap"];
 const CHART_MARGIN = 12, CHART_HEAD = 40, CHART_LINE = 20, CHART_LETTER = 6.2; // in the chart's units
 const siteRoot = new URL("..", document.currentScript.src).pathname;
 
@@ -17,14 +17,15 @@ const plainCopy = (element) => {
     copies[at].removeAttribute("class");
     if (!part.matches("path, circle, text")) return;
     const style = getComputedStyle(part);
-    for (const name of SHOWN) copies[at].setAttribute(name, style.getPropertyValue(name));
+    for (const name of part.matches("text") ? OF_TEXTS : OF_SHAPES) copies[at].setAttribute(name, style.getPropertyValue(name));
   });
   copy.querySelectorAll("[stroke-width='12px']").forEach((part) => part.remove()); // where a pointer meets a line
   return copy;
 };
 
 const keyOf = (line) => {
-  const style = line.classList[0], swatch = document.querySelector(`.swatch.${style}`);
+  const style = line.classList[0], wanted = `.swatch.${style}`;
+  const swatch = line.closest("figure").querySelector(wanted) ?? document.querySelector(wanted);
   return { style, label: line.querySelector("title").textContent, shapes: swatch ? [...swatch.children] : [] };
 };
 
@@ -37,41 +38,44 @@ const chartFile = (chart, caption) => {
     parent.append(element);
     return element;
   };
-  const keys = [...chart.querySelectorAll(":scope > g")].map(keyOf).sort((a, b) => a.style < b.style ? -1 : 1);
-  const { width, height } = chart.viewBox.baseVal, drawing = plainCopy(chart);
-  const wide = Math.max(width, ...[caption, ...keys.map(({ label }) => label)].map((text) => 40 + CHART_LETTER * text.length)) + 2 * CHART_MARGIN;
+  const keys = [...chart.querySelectorAll(":scope > [class^=s]")].map(keyOf).sort((a, b) => a.style < b.style ? -1 : 1);
+  const { width, height } = chart.viewBox.baseVal, words = [caption, ...keys.map(({ label }) => label)];
+  const wide = Math.max(width, ...words.map((text) => 40 + CHART_LETTER * text.length)) + 2 * CHART_MARGIN;
   const high = CHART_HEAD + height + CHART_LINE * keys.length + CHART_MARGIN;
-  const file = document.createElementNS(chart.namespaceURI, "svg");
-  for (const [name, value] of Object.entries({ width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "img" })) file.setAttribute(name, value);
+  const box = { width: wide, height: high, viewBox: `0 0 ${wide} ${high}`, role: "img" };
+  const file = add(document.createDocumentFragment(), "svg", box);
   add(file, "title", {}, chart.getAttribute("aria-label"));
   add(file, "rect", { width: "100%", height: "100%", fill: getComputedStyle(document.documentElement).backgroundColor });
-  const page = getComputedStyle(document.body), words = { fill: page.color, "font-family": getComputedStyle(chart).fontFamily };
-  add(file, "text", { ...words, "font-size": "14px", x: CHART_MARGIN + 6, y: 24 }, caption);
-  add(file, "g", { transform: `translate(${CHART_MARGIN} ${CHART_HEAD})` }).append(...drawing.childNodes);
+  const ink = { fill: getComputedStyle(document.body).color, "font-family": getComputedStyle(chart).fontFamily };
+  add(file, "text", { ...ink, "font-size": "14px", x: CHART_MARGIN + 6, y: 24 }, caption);
+  add(file, "g", { transform: `translate(${CHART_MARGIN} ${CHART_HEAD})` }).append(...plainCopy(chart).childNodes);
   keys.forEach(({ label, shapes }, at) => {
-    const key = add(file, "g", { transform: `translate(${CHART_MARGIN + 6} ${CHART_HEAD + height + CHART_LINE * at})` });
+    const top = CHART_HEAD + height + CHART_LINE * at;
+    const key = add(file, "g", { transform: `translate(${CHART_MARGIN + 6} ${top})` });
     key.append(...shapes.map(plainCopy));
-    add(key, "text", { ...words, "font-size": "10.5px", x: 34, y: 11 }, label);
+    add(key, "text", { ...ink, "font-size": "10.5px", x: 34, y: 11 }, label);
   });
-  // A name may hold characters that XML cannot.
+  // A name may hold characters that XML does not know.
   return new XMLSerializer().serializeToString(file).replace(/[^\t\n\r\x20-\uffff]|[\ufffe\uffff]/g, "\ufffd");
 };
 
-const chartNames = new Map();
-
-// The page's name and the chart's: "motion-shapes-cells-slim-100pct-place-by-accuracy.svg".
-const fileNameOf = (chart) => {
+// The page's name and the chart's: "motion-shapes-cells-slim-100pct-place-by-accuracy-at-the-end-of-each-stage".
+const nameOfChart = (chart) => {
   const page = slugOf(location.pathname.slice(siteRoot.length).replace(/(\/?index)?\.html$/, ""));
-  const name = [page, slugOf(chart.getAttribute("aria-label"))].filter(Boolean).join("-");
-  const count = (chartNames.get(name) ?? 0) + 1;
-  chartNames.set(name, count);
-  return `${name}${count > 1 ? `-${count}` : ""}.svg`;
+  return [page, slugOf(chart.getAttribute("aria-label").split(";")[0])].filter(Boolean).join("-");
+};
+
+// With a number where charts of the page share a name.
+const fileNameOf = (chart) => {
+  const name = nameOfChart(chart), charts = [...document.querySelectorAll("figure svg.chart")];
+  const at = charts.filter((each) => nameOfChart(each) === name).indexOf(chart);
+  return at > 0 ? `${name}-${at + 1}.svg` : `${name}.svg`;
 };
 
 const offerFile = (figure) => {
   const chart = figure.querySelector("svg.chart");
   if (!chart) return;
-  const caption = figure.querySelector("figcaption").textContent, name = fileNameOf(chart);
+  const caption = figure.querySelector("figcaption").textContent;
   const button = document.createElement("button");
   button.type = "button";
   button.className = "save";
@@ -80,7 +84,7 @@ const offerFile = (figure) => {
   button.addEventListener("click", () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([chartFile(chart, caption)], { type: "image/svg+xml" }));
-    link.download = name;
+    link.download = fileNameOf(chart);
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   });
