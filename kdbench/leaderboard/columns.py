@@ -15,6 +15,7 @@ from kdbench.leaderboard.standings import Row, Standings, cell_name
 RESULT, SPEED, COST = "Result", "Speed", "Cost"
 EPOCHS_TO, TIME = "epochs to", "time"
 SINGLE_RUN = 4.9  # em that these words take, which are wider than an interval
+LETTER = 0.52  # em that a letter of other remarks takes
 MANY_SEEDS = 6  # from here on a row links to its cell's page, which has all its runs
 
 
@@ -91,26 +92,28 @@ def _results(reach: float) -> list[Column]:
 
 
 def _to_baseline(share: float, rows: Iterable[Row]) -> Column:
-    def cell(row: Row) -> Cell:
-        return _reached(row.to_baseline.get(f"{share:g}"))
+    def reached(row: Row) -> Reached | None:
+        return row.to_baseline.get(f"{share:g}")
 
     title = f"{formats.fraction(share)} of baseline"
-    about = ("of-baseline", "not-reached")
-    return Column(_slug("baseline", share), SPEED, title, about, cell, EPOCHS_TO, _width(map(cell, rows)))
+    return _epochs(_slug("baseline", share), title, ("of-baseline", "not-reached"), reached, rows)
 
 
 def _to_accuracy(goal: float, rows: Iterable[Row]) -> Column:
-    def cell(row: Row) -> Cell:
-        return _reached(row.milestones.get(f"{goal:g}"))
+    def reached(row: Row) -> Reached | None:
+        return row.milestones.get(f"{goal:g}")
 
-    title = formats.fraction(goal)
-    about = ("milestones", "not-reached")
-    return Column(_slug("accuracy", goal), SPEED, title, about, cell, EPOCHS_TO, _width(map(cell, rows)))
+    return _epochs(_slug("accuracy", goal), formats.fraction(goal), ("milestones", "not-reached"), reached, rows)
 
 
-def _width(cells: Iterable[Cell]) -> float:
-    """Room for the longest of remarks such as "0 of 3", in em."""
-    return round(max((len(cell.small) for cell in cells), default=0) * 0.52, 2)
+def _epochs(
+    key: str, title: str, about: tuple[str, ...], reached: Callable[[Row], Reached | None], rows: Iterable[Row]
+) -> Column:
+    """A column of epochs with room for the longest remark, such as "0 of 3"."""
+    lacking = {(value.reached, value.n) for row in rows if (value := reached(row)) and value.reached < value.n}
+    longest = max((len(f"{count} of {n}") for count, n in lacking), default=0)
+    room = round(LETTER * longest, 2)
+    return Column(key, SPEED, title, about, lambda row: _reached(reached(row)), EPOCHS_TO, room)
 
 
 def _slug(name: str, share: float) -> str:

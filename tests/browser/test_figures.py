@@ -88,6 +88,7 @@ def test_compared_rows_have_a_chart_that_can_be_saved(visit: Any, site: Site) ->
     name, file = saved(page)
     assert name.startswith("small-compare-1-view-test-accuracy")
     assert "alone, no teacher" in " ".join(texts(file))
+    assert "rgba(0, 0, 0, 0)" not in {each.get("stroke") for each in file.iter(f"{SVG}path")}
 
 
 def test_page_without_scripts_has_no_button(visit: Any, site: Site) -> None:

@@ -15,11 +15,11 @@ const plainCopy = (element) => {
   const copy = element.cloneNode(true), copies = [copy, ...copy.querySelectorAll("*")];
   [element, ...element.querySelectorAll("*")].forEach((part, at) => {
     copies[at].removeAttribute("class");
+    if (part.matches(".hit")) copies[at].remove(); // where a pointer meets a line
     if (!part.matches("path, circle, text")) return;
-    const style = getComputedStyle(part);
-    for (const name of part.matches("text") ? OF_TEXTS : OF_SHAPES) copies[at].setAttribute(name, style.getPropertyValue(name));
+    const style = getComputedStyle(part), names = part.matches("text") ? OF_TEXTS : OF_SHAPES;
+    for (const name of names) copies[at].setAttribute(name, style.getPropertyValue(name));
   });
-  copy.querySelectorAll("[stroke-width='12px']").forEach((part) => part.remove()); // where a pointer meets a line
   return copy;
 };
 
