@@ -39,19 +39,11 @@ const estimate = (values, t) => {
 const spread = ({ half, n }) =>
   half !== null ? `±${THIN}${(whole(1000 * half) / 10).toFixed(1)}` : n === 1 ? "single pair" : `${n} equal pairs`;
 
-// The differences of a row from another by seed: runs of the same seed that were tested on the same videos.
-// `same` tells whether all of these also had the same student and training videos.
-const paired = (row, other, settings) => {
-  const known = new Map(other.runs.map((run) => [run[0], run]));
-  const bySeed = new Map();
-  let same = true;
-  for (const [seed, accuracy, , setting] of row.runs) {
-    const beside = known.get(seed);
-    if (!beside || settings[setting] !== settings[beside[3]]) continue;
-    bySeed.set(seed, accuracy - beside[1]);
-    same &&= setting === beside[3];
-  }
-  return { bySeed, same };
+// The differences of a row from another by seed, and whether both also had the same student and training videos.
+const paired = (row, other) => {
+  const known = new Map(other.runs.map(([seed, accuracy]) => [seed, accuracy]));
+  const shared = row.runs.filter(([seed]) => known.has(seed));
+  return { bySeed: new Map(shared.map(([seed, accuracy]) => [seed, accuracy - known.get(seed)])), same: row.place === other.place };
 };
 
 // --- elements ---
@@ -119,17 +111,17 @@ const chart = (rows, data, width) => {
   for (let at = 0; at <= Math.round((last - first) / step); at++) {
     const tick = first + at * step;
     svg.append(draw("path", { class: "grid", d: `M${LEFT} ${y(tick)}H${width - RIGHT}` }),
-      draw("text", { x: LEFT - 6, y: y(tick), dy: ".32em" }, String(Number(tick.toPrecision(6)))));
+      draw("text", { class: "y", x: LEFT - 6, y: y(tick), dy: ".32em" }, String(Number(tick.toPrecision(6)))));
   }
   const stride = Math.max(1, roundStep(Math.max(1, end)));
   for (let epoch = 1; epoch <= end; epoch = epoch === 1 && stride > 1 ? stride : epoch + stride) {
-    svg.append(draw("text", { class: "x", x: x(epoch), y: HEIGHT - BOTTOM + 15 }, String(epoch)));
+    svg.append(draw("text", { x: x(epoch), y: HEIGHT - BOTTOM + 15 }, String(epoch)));
   }
-  svg.append(draw("text", { class: "x label", x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 4 }, "epoch"),
-    draw("text", { class: "label first", x: LEFT, y: TOP - 14 }, "accuracy, %"));
+  svg.append(draw("text", { x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 4 }, "epoch"),
+    draw("text", { class: "first", x: LEFT - 32, y: TOP - 14 }, "accuracy, %"));
   for (const [epoch, stage] of data.stages) {
     svg.append(draw("path", { class: "mark", d: `M${x(epoch)} ${TOP}V${HEIGHT - BOTTOM}` }),
-      draw("text", { class: "mark", x: Math.min(x(epoch), width - 16), y: TOP - 5 }, stage));
+      draw("text", { x: Math.min(x(epoch), width - 16), y: TOP - 5 }, stage));
   }
   const marked = new Set(data.stages.map(([epoch]) => epoch));
   [...rows.keys()].reverse().forEach((style) => { // the first row is drawn last, so that no other line covers it
@@ -162,7 +154,7 @@ const scoreTable = (rows, data) => table(
 
 const differenceTable = (rows, data, moveFirst) => {
   const [first, ...others] = rows;
-  const pairs = others.map((row) => paired(row, first, data.settings));
+  const pairs = others.map((row) => paired(row, first));
   const seeds = [...new Set(pairs.flatMap(({ bySeed }) => [...bySeed.keys()]))].sort((a, b) => a - b);
   const lines = others.map((row, at) => {
     const { bySeed, same } = pairs[at], mean = estimate([...bySeed.values()], data.t);
@@ -196,12 +188,18 @@ const start = (data) => {
   const figure = (rows) => make("figure", {}, make("figcaption", {}, "Learning curves, mean over seeds"), chart(rows, data, width()),
     make("ul", { class: "legend" }, ...rows.map((row, style) => make("li", {}, ...keyed(row, style)))));
 
+  const savable = (rows) => {
+    const made = figure(rows);
+    offerFile(made);
+    return made;
+  };
+
   const show = (words = "") => {
     const rows = chosen.map((id) => byId.get(id));
     for (const [id, box] of boxes) box.checked = chosen.includes(id);
     said.textContent = [words, `${rows.length} of at most ${most} rows chosen.`].filter(Boolean).join(" ");
     shown.replaceChildren();
-    if (rows.length) shown.append(figure(rows), scoreTable(rows, data));
+    if (rows.length) shown.append(savable(rows), scoreTable(rows, data));
     if (rows.length > 1) shown.append(make("h2", {}, "Differences"), differenceTable(rows, data, moveFirst));
     if (rows.length) shown.append(curveTable(rows, data));
   };
@@ -212,7 +210,7 @@ const start = (data) => {
   };
   const moveFirst = (id) => {
     choose([id, ...chosen.filter((other) => other !== id)], `Differences are now from ${nameOf(byId.get(id))}.`);
-    shown.querySelector("button").focus(); // the one that was pressed is gone
+    shown.querySelector("button:not(.save)").focus(); // the one that was pressed is gone
   };
 
   const fromAddress = () => {
@@ -226,10 +224,10 @@ const start = (data) => {
     return true;
   };
 
-  for (const row of data.rows) {
+  for (const row of [...data.rows].sort((a, b) => (b.own ?? 0) - (a.own ?? 0))) { // the reader's own rows first
     const box = make("input", { type: "checkbox", value: row.id });
     const text = `${nameOf(row)}${row.own ? " (yours, not submitted)" : ""}`;
-    const line = make("li", {}, make("label", {}, box, " ", text, " ", make("small", {}, `${row.cells[2]} %`)));
+    const line = make("li", {}, make("label", {}, box, " ", text, " ", make("small", {}, `accuracy ${row.cells[2]}`)));
     line.dataset.text = text.toLowerCase();
     box.addEventListener("change", () => {
       if (!box.checked) return choose(chosen.filter((id) => id !== row.id));
@@ -257,7 +255,7 @@ const start = (data) => {
   window.addEventListener("hashchange", fromAddress);
   let drawn = 0;
   window.addEventListener("resize", () => {
-    if (chosen.length && width() !== drawn) shown.firstElementChild.replaceWith(figure(chosen.map((id) => byId.get(id))));
+    if (chosen.length && width() !== drawn) shown.firstElementChild.replaceWith(savable(chosen.map((id) => byId.get(id))));
     drawn = width();
   });
   place.hidden = false;

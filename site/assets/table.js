@@ -109,7 +109,7 @@ const makeView = (view) => {
 
   // Each filter offers what the rows have; one that could only say "all" stays away.
   for (const name of FILTERS) {
-    const found = [...new Set(rows.map((row) => row.facts[name]))];
+    const found = [...new Set(rows.map((row) => row.facts[name]))].filter(Boolean);
     found.sort(name === "fraction" ? (a, b) => b - a : undefined);
     const shown = (value) => name === "fraction" ? `${+(100 * value).toPrecision(6)}\u202f%` : value === "none" ? "no teacher" : value;
     fields[name].append(...found.map((value) => new Option(shown(value), value)));
