@@ -241,18 +241,23 @@ class FrameStore:
         Raises DataError for a video that is not in the store, IndexError for a frame it does not have.
         """
         stored, count = self.stored(video_id), self.entries[video_id].frames
-        if len(frame_indices) == 0:
+        numbers = frame_indices.tolist()  # a list of this length is looked through faster than an array
+        if not numbers:
             return
-        if frame_indices.min() < 0 or frame_indices.max() >= count:
-            raise IndexError(f"'{video_id}' has {count} frames; asked for {frame_indices.tolist()}")
+        low, high = min(numbers), max(numbers)
+        if low < 0 or high >= count:
+            raise IndexError(f"'{video_id}' has {count} frames; asked for {numbers}")
         if self.geometry.codec == "jpeg95":
             self._decode(video_id, frame_indices, out)
             return
         frames = stored.reshape(count, -1)
         # Runs of consecutive frames are copied whole: one memcpy, and the lock of the interpreter is free.
+        if numbers == list(range(low, high + 1)):
+            out[:] = frames[low : high + 1]
+            return
         breaks = (np.flatnonzero(np.diff(frame_indices) != 1) + 1).tolist()
-        for start, end in zip([0, *breaks], [*breaks, len(frame_indices)], strict=True):
-            first = int(frame_indices[start])
+        for start, end in zip([0, *breaks], [*breaks, len(numbers)], strict=True):
+            first = numbers[start]
             out[start:end] = frames[first : first + end - start]
 
     def _decode(self, video_id: str, frame_indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
