@@ -422,6 +422,11 @@ def to_json(record: Record) -> str:
     return json.dumps(msgspec.to_builtins(record), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def measured_json(record: Record) -> str:
+    """A record's JSON without what people say of it: two records with the same are of one and the same run."""
+    return to_json(msgspec.structs.replace(record, submission=Submission(), tuning=None))
+
+
 def write_record(record: Record, path: Path) -> None:
     """Write a record atomically: a reader sees the old file, or the whole new one."""
     write_atomically(path, to_json(record).encode())

@@ -28,7 +28,7 @@ from kdbench.leaderboard.scoring import (
     withdrawn_in,
 )
 from kdbench.leaderboard.standings import Row, Standings, read_board, standings_of
-from kdbench.records import PluginRef, Record, Submission, to_json
+from kdbench.records import PluginRef, Record, Submission, measured_json
 
 Given = Sequence[tuple[Path, Record]]
 
@@ -63,7 +63,7 @@ def read_given(paths: Iterable[Path]) -> dict[str, Given]:
     for path in paths:
         source, record = read_finished(path)
         first, known = boards.setdefault(record.board.name, {}).setdefault(record.run_id, (source, record))
-        if _measured(known) != _measured(record):
+        if measured_json(known) != measured_json(record):
             raise RecordError(f"{source}: another record of {record.run_id} is {first}; give one of the two")
     return {name: list(given.values()) for name, given in boards.items()}
 
@@ -84,7 +84,7 @@ def standings_with(name: str, given: Given, boards: Path = BOARDS) -> Standings:
             raise RecordError(f"{path}: was withdrawn from the board, see {gone[record.run_id][0]}; leave it out")
         if record.run_id not in known:
             fresh.append((path, msgspec.structs.replace(record, submission=Submission())))
-        elif _measured(known[record.run_id][1]) != _measured(record):
+        elif measured_json(known[record.run_id][1]) != measured_json(record):
             place = known[record.run_id][0]
             raise RecordError(f"{path}: another record of this run is at {place}; run it again, or leave it out")
     refuse_contradictions([*committed, *fresh])
@@ -94,10 +94,6 @@ def standings_with(name: str, given: Given, boards: Path = BOARDS) -> Standings:
 
 def _by_id(records: Given) -> dict[str, tuple[Path, Record]]:
     return {record.run_id: (path, record) for path, record in records}
-
-
-def _measured(record: Record) -> str:
-    return to_json(msgspec.structs.replace(record, submission=Submission(), tuning=None))
 
 
 # --- where they would stand --------------------------------------------------------------------------------

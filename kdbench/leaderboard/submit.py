@@ -27,7 +27,7 @@ from kdbench.records import (
     Verification,
     Withdrawal,
     differing_pins,
-    to_json,
+    measured_json,
     write_record,
 )
 
@@ -94,7 +94,7 @@ def _entry(run: Path, boards: Path, said: Said, *, reinstate: bool) -> _Entry:
         raise RecordError(_was_withdrawn(source, withdrawn))
     record = _signed(record, _reinstated(withdrawn) if withdrawn else known, said)
     before = withdrawn or known
-    if before and _measured(before) != _measured(record):
+    if before and measured_json(before) != measured_json(record):
         raise RecordError(f"{source}: another record is at {place}; remove that one first if this one shall replace it")
     for problem in problems_of(record):
         raise RecordError(f"{source}: {problem.removesuffix(f'; {WAY_OUT}')}; give another text with the option")
@@ -116,7 +116,7 @@ def refusals(runs: Iterable[Path], boards: Path = BOARDS, *, reinstate: bool = F
             found.append(error)
             continue
         other, known = first.setdefault(record.run_id, (run, record))
-        if _measured(known) != _measured(record):
+        if measured_json(known) != measured_json(record):
             found.append(RecordError(f"{run}: another record of {record.run_id} is {other}; give one of the two"))
     return found
 
@@ -299,7 +299,3 @@ def _was_withdrawn(source: Path, withdrawn: Record) -> str:
 
 def _today() -> str:
     return datetime.now(UTC).date().isoformat()
-
-
-def _measured(record: Record) -> str:
-    return to_json(msgspec.structs.replace(record, submission=Submission(), tuning=None))
